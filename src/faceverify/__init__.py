@@ -1,0 +1,1 @@
+"""Face verification: from CelebA photos to a Siamese verifier. The library that the stage scripts share."""

@@ -1,0 +1,34 @@
+"""What goes wrong by a user's mistake, and how a script reports it."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class InputError(Exception):
+    """Bad data, parameters or surroundings; the message is one line that says what to do."""
+
+
+class UnusableError(InputError):
+    """A photo that cannot be used; the message says why, in a few words without its name."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's `main`; a user's mistake ends it with one line on stderr and exit code 2."""
+    script = Path(sys.argv[0]).name
+    try:
+        main()
+    except InputError as error:
+        sys.exit(_report(script, str(error), 2))
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise  # raised by a library for its own reasons, not by the operating system
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(_report(script, f"{place}{error.strerror}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_report(script, "stopped; run the same command again", 130))
+
+
+def _report(script: str, message: str, code: int) -> int:
+    print(f"{script}: error: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,89 @@
+"""Files written whole or not at all, and names that stay inside their folder."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from faceverify.errors import InputError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what was written there takes its place at the end.
+
+    For a file or a folder. If the block raises, `path` stays as it was and the rest is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: Keras, OpenCV and pandas read the format from it.
+    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Like `replacing`, with an empty folder to fill."""
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+
+
+def write_json(path: Path, value: object, indent: int | None = None) -> None:
+    """Write `value` as JSON with a final newline; NaN is refused, keys keep their order."""
+    text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> object:
+    """Parse a JSON file; one that is missing or broken is an `InputError` that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; run `dvc repro` to make it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}); run `dvc repro` again") from None
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return `folder/name` for a plain file name from data.
+
+    Raises InputError for a name that is absolute, climbs, holds a separator, NUL or newline, or
+    is a link that leads out of `folder`.
+    """
+    if not name or name in (".", "..") or any(c in name for c in "/\\\0\r\n"):
+        raise InputError(f"{name!r} is not a plain file name; it must name a file in {folder}")
+    path = folder / name
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{path} is a link that leads out of {folder}; put the file itself there")
+    return path
+
+
+def sha256(*parts: bytes | str | Path) -> str:
+    """Hash bytes, texts (UTF-8) and the contents of files (paths) as one digest."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+        else:
+            digest = hashlib.sha256(part.encode() if isinstance(part, str) else part).digest()
+        total.update(digest)
+    return total.hexdigest()
+
+
+def folder_files(folder: Path) -> Iterable[Path]:
+    """The plain files of a folder in the order of their names, hidden ones left out."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))

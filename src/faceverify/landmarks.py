@@ -1,0 +1,76 @@
+"""Faces and their 68 landmarks, by dlib."""
+
+import bz2
+import functools
+import tempfile
+from pathlib import Path
+
+import dlib
+import numpy as np
+
+from faceverify.errors import InputError, UnusableError
+
+POINTS = 68
+# Indices in the 68-point scheme of the iBUG 300-W annotations;
+# https://ibug.doc.ic.ac.uk/resources/300-W/
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
+NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT = 30, 48, 54
+OUTER_EYE_CORNERS = (36, 45)
+
+
+def find_landmarks(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
+    """Give the 68 landmarks of a photo's largest face, int (68, 2) as (x, y) in pixels.
+
+    `photo` is uint8 RGB (height, width, 3). A photo without a face at its own size is searched
+    again at twice that size. Points can lie outside the photo. Raises UnusableError
+    when there is no face.
+    """
+    detector = _detector()
+    faces = detector(photo, 0) or detector(photo, 1)
+    if not faces:
+        raise UnusableError("no face found")
+    largest = max(faces, key=lambda face: face.area())
+    shape = _predictor(predictor_file)(photo, largest)
+    return np.array([(point.x, point.y) for point in shape.parts()])
+
+
+def check_predictor(file: Path) -> None:
+    """Load dlib's 68-point model once; InputError when it is missing or not such a model."""
+    _predictor(file)
+
+
+def flatten(points: np.ndarray) -> list[int]:
+    """(68, 2) points as the data contract's 136 numbers: the 68 x's, then the 68 y's."""
+    return points.T.reshape(-1).tolist()
+
+
+def unflatten(numbers: np.ndarray) -> np.ndarray:
+    """The 136 numbers of each face, (..., 136), as points (..., 68, 2)."""
+    numbers = np.asarray(numbers)
+    return np.moveaxis(numbers.reshape(*numbers.shape[:-1], 2, POINTS), -2, -1)
+
+
+def interocular_distance(points: np.ndarray) -> np.ndarray:
+    """Distance between the outer eye corners of (..., 68, 2) points, the 300-W norm."""
+    right, left = OUTER_EYE_CORNERS
+    return np.linalg.norm(points[..., right, :] - points[..., left, :], axis=-1)
+
+
+@functools.cache
+def _detector() -> dlib.fhog_object_detector:
+    return dlib.get_frontal_face_detector()
+
+
+@functools.cache
+def _predictor(file: Path) -> dlib.shape_predictor:
+    if not file.is_file():
+        raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
+    try:
+        if file.suffix != ".bz2":
+            return dlib.shape_predictor(str(file))
+        with tempfile.NamedTemporaryFile(suffix=".dat") as unpacked:
+            unpacked.write(bz2.decompress(file.read_bytes()))
+            unpacked.flush()
+            return dlib.shape_predictor(unpacked.name)
+    except (RuntimeError, OSError, EOFError) as error:
+        raise InputError(f"{file} is not a dlib landmark model: {error}") from None

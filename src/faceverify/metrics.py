@@ -1,0 +1,356 @@
+"""Verification statistics: error rates, ROC figures and their intervals over people.
+
+A score is a distance: `score < threshold` accepts the pair as the same person. FMR is the share of
+impostor pairs accepted, FNMR the share of genuine pairs refused, TAR = 1 - FNMR.
+
+Every figure is computed from weighted pairs: the estimate itself has all weights 1, and each
+resample of the bootstrap over identities has its own weights (Bolle, Ratha, Pankanti, "Error
+analysis of pattern recognition systems: the subsets bootstrap", CVIU 93, 2004). Pairs that share a
+person are not independent, so people are drawn, never pairs.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+# Weights held at once (resamples x pairs); the working set is about ten times 8 bytes each.
+_CHUNK_WEIGHTS = 1_000_000
+_PERCENTILES = (2.5, 97.5)
+# An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
+_IMPOSTORS_PER_STEP = 10
+# The FMR as "one in n" keeps the comparison of counts exact.
+_TAR_POINTS = {"tar_at_fmr_1pct": 100, "tar_at_fmr_0.1pct": 1000}
+
+# Name of a figure -> its value in each row of weights, (R,), NaN where it is undefined.
+_Figures = dict[object, np.ndarray]
+
+
+class _Ranking(NamedTuple):
+    """Pairs in ascending order of score; K distinct scores among P pairs."""
+
+    order: np.ndarray  # (P,) positions that sort the pairs
+    genuine: np.ndarray  # (P,) bool, sorted
+    distinct: np.ndarray  # (K,) ascending
+    ends: np.ndarray  # (K + 1,) how many pairs score at most distinct[k - 1]; 0 for k = 0
+
+
+class _Accepted(NamedTuple):
+    """Accepted weight at operating point k, which accepts the k lowest distinct scores."""
+
+    genuine: np.ndarray  # (R, K + 1)
+    impostor: np.ndarray  # (R, K + 1)
+
+    @property
+    def genuine_total(self) -> np.ndarray:
+        """Weight of all genuine pairs, (R,)."""
+        return self.genuine[:, -1]
+
+    @property
+    def impostor_total(self) -> np.ndarray:
+        """Weight of all impostor pairs, (R,)."""
+        return self.impostor[:, -1]
+
+    @property
+    def both_kinds(self) -> np.ndarray:
+        """Product of the two totals, (R,); 0 where what compares the two kinds is undefined."""
+        return self.genuine_total * self.impostor_total
+
+
+class _Points(NamedTuple):
+    """The operating points of the thresholds that `measure` is given."""
+
+    threshold: int
+    fitted: int
+    accept: int
+
+
+def fitted_threshold(scores: np.ndarray, same: np.ndarray) -> float:
+    """Give the threshold with the largest share of right decisions.
+
+    `scores` (P,) are distances and `same` (P,) is true for genuine pairs. The threshold lies midway
+    between neighbouring distinct scores; among equally good ones it is the lowest, which accepts
+    fewest. Where refusing all is best it is the lowest score, where accepting all is best the next
+    number above the highest; for no pairs 0.0. Raises ValueError on bad shapes or scores.
+    """
+    scores, same = _checked_pairs(scores, same)
+    if not scores.size:
+        return 0.0
+    ranking = _ranking(scores, same)
+    accepted = _accepted(ranking, np.ones((1, scores.size)))
+    point = int(np.argmax(accepted.genuine[0] - accepted.impostor[0]))
+    highest = float(_thresholds(ranking)[point])
+    if point == 0:
+        return highest
+    below = float(ranking.distinct[point - 1])
+    midway = (below + highest) / 2
+    # Between neighbouring floats the middle rounds to one of them, perhaps the one to accept.
+    return midway if below < midway <= highest else highest
+
+
+def roc(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give FMR, TAR and threshold of every operating point, ascending, each (K + 1,).
+
+    The first point refuses all pairs, (0, 0); each distinct score adds one; the last accepts all,
+    (1, 1). `score < thresholds[k]` gives exactly the rates of point k. The rate of a kind of pair
+    that does not occur is NaN; without any pairs the arrays are empty. Raises ValueError on bad
+    shapes or scores.
+    """
+    scores, same = _checked_pairs(scores, same)
+    if not scores.size:
+        return np.empty(0), np.empty(0), np.empty(0)
+    ranking = _ranking(scores, same)
+    accepted = _accepted(ranking, np.ones((1, scores.size)))
+    fmr = _ratio(accepted.impostor, accepted.impostor_total[:, None])[0]
+    tar = _ratio(accepted.genuine, accepted.genuine_total[:, None])[0]
+    return fmr, tar, _thresholds(ranking)
+
+
+def measure(
+    scores: np.ndarray,
+    same: np.ndarray,
+    identities: np.ndarray,
+    *,
+    threshold: float,
+    accept_threshold: float,
+    fitted_threshold: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, float | None]:
+    """Give the verification figures of P pairs, each with `<name>_low` and `<name>_high`.
+
+    `scores` (P,) are distances, `same` (P,) is true for genuine pairs, `identities` (P, 2) says who
+    is on the first and the second photo. In order, all in 0..1 and rounded to 6 decimals:
+    `accuracy`, the share of right decisions at `threshold`; `accuracy_fitted`, the same at
+    `fitted_threshold`, which was fitted on other people; `auc`, ties half; `eer`, by linear
+    interpolation between the two operating points around FMR = FNMR; `fmr` and `fnmr` at
+    `accept_threshold`; `tar_at_fmr_1pct` and `tar_at_fmr_0.1pct`, the highest TAR of an operating
+    point with at most that FMR, given from 1,000 and 10,000 impostor pairs on.
+
+    Low and high are the 2.5 and 97.5 percentiles over `resamples` resamples of the people, without
+    those in which the figure is undefined. None is a figure that cannot be computed. Raises
+    ValueError on bad shapes, scores or thresholds, or where `same` and `identities` disagree.
+    """
+    scores, same = _checked_pairs(scores, same)
+    identities = _checked_identities(identities, same)
+    ranking = _ranking(scores, same)
+    points = _Points(
+        *(_operating_point(ranking, at) for at in (threshold, fitted_threshold, accept_threshold))
+    )
+
+    def figures(weights: np.ndarray) -> _Figures:
+        return _pair_figures(_accepted(ranking, weights), points, np.count_nonzero(~same))
+
+    weights = _resampled(identities[ranking.order], ranking.genuine, resamples, seed)
+    estimates = _with_intervals(figures, scores.size, weights)
+    return {
+        f"{name}{suffix}": value
+        for name, values in estimates.items()
+        for suffix, value in zip(("", "_low", "_high"), values, strict=True)
+    }
+
+
+def group_error_rates(
+    scores: np.ndarray,
+    same: np.ndarray,
+    identities: np.ndarray,
+    groups: Mapping[str, np.ndarray],
+    *,
+    threshold: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, float | int | None]]:
+    """Give FMR and FNMR at `threshold` in groups of pairs.
+
+    `groups` maps a name to a bool mask (P,) of the pairs in the group; groups may overlap. The rest
+    is as for `measure`; the people are drawn from all pairs, the same draws for each group. Each
+    group has `fmr` and `fnmr`, with `_low` and `_high`, and the counts `genuine` and `impostor`.
+    """
+    scores, same = _checked_pairs(scores, same)
+    identities = _checked_identities(identities, same)
+    wrong = (scores < _checked_threshold(threshold)) != same
+    masks = {name: _checked_mask(mask, len(same), f"group {name}") for name, mask in groups.items()}
+
+    def figures(weights: np.ndarray) -> _Figures:
+        found = {}
+        for name, mask in masks.items():
+            for rate, kind in (("fmr", mask & ~same), ("fnmr", mask & same)):
+                inside = weights[:, kind]
+                found[name, rate] = _ratio(inside @ wrong[kind].astype(float), inside.sum(axis=1))
+        return found
+
+    weights = _resampled(identities, same, resamples, seed)
+    estimates = _with_intervals(figures, scores.size, weights)
+    rates = {}
+    for name, mask in masks.items():
+        fmr, fnmr = estimates[name, "fmr"], estimates[name, "fnmr"]
+        rates[name] = {
+            **dict(zip(("fmr", "fmr_low", "fmr_high"), fmr, strict=True)),
+            **dict(zip(("fnmr", "fnmr_low", "fnmr_high"), fnmr, strict=True)),
+            "genuine": int(np.count_nonzero(mask & same)),
+            "impostor": int(np.count_nonzero(mask & ~same)),
+        }
+    return rates
+
+
+def _checked_pairs(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    scores = np.asarray(scores, dtype=float)
+    if scores.ndim != 1:
+        raise ValueError(f"scores must have one dimension, not shape {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{np.count_nonzero(~np.isfinite(scores))} scores are not finite")
+    return scores, _checked_mask(same, scores.size, "same")
+
+
+def _checked_mask(mask: np.ndarray, pairs: int, name: str) -> np.ndarray:
+    mask = np.asarray(mask, dtype=bool)
+    if mask.shape != (pairs,):
+        raise ValueError(f"{name} has shape {mask.shape}, not one value for each of {pairs} scores")
+    return mask
+
+
+def _checked_identities(identities: np.ndarray, same: np.ndarray) -> np.ndarray:
+    identities = np.asarray(identities)
+    if identities.shape != (same.size, 2):
+        raise ValueError(f"identities has shape {identities.shape}, not {(same.size, 2)}")
+    contrary = np.count_nonzero((identities[:, 0] == identities[:, 1]) != same)
+    if contrary:
+        raise ValueError(f"same and identities disagree on {contrary} pairs")
+    return identities
+
+
+def _checked_threshold(threshold: float) -> float:
+    if np.isnan(threshold):
+        raise ValueError("a threshold is not a number")
+    return threshold
+
+
+def _ranking(scores: np.ndarray, same: np.ndarray) -> _Ranking:
+    order = np.argsort(scores, kind="stable")
+    distinct, counts = np.unique(scores, return_counts=True)
+    ends = np.concatenate(([0], np.cumsum(counts)))
+    return _Ranking(order, same[order], distinct, ends)
+
+
+def _thresholds(ranking: _Ranking) -> np.ndarray:
+    """Give the highest threshold of each operating point, (K + 1,), of at least one score."""
+    return np.append(ranking.distinct, np.nextafter(ranking.distinct[-1], np.inf))
+
+
+def _operating_point(ranking: _Ranking, threshold: float) -> int:
+    """Give how many distinct scores are below `threshold`."""
+    return int(np.searchsorted(ranking.distinct, _checked_threshold(threshold), side="left"))
+
+
+def _accepted(ranking: _Ranking, weights: np.ndarray) -> _Accepted:
+    """Add up `weights` (R, P), whose columns are in the order of the ranking."""
+
+    def at_ends(kind: np.ndarray) -> np.ndarray:
+        running = np.zeros((len(weights), weights.shape[1] + 1))
+        np.cumsum(weights * kind, axis=1, out=running[:, 1:])
+        return np.take(running, ranking.ends, axis=1)
+
+    return _Accepted(at_ends(ranking.genuine), at_ends(~ranking.genuine))
+
+
+def _pair_figures(accepted: _Accepted, points: _Points, impostors: int) -> _Figures:
+    """Compute the figures of `measure`; `impostors` is how many impostor pairs there really are."""
+    refused = accepted.genuine_total - accepted.genuine[:, points.accept]
+    found = {
+        "accuracy": _accuracy(accepted, points.threshold),
+        "accuracy_fitted": _accuracy(accepted, points.fitted),
+        "auc": _auc(accepted),
+        "eer": _eer(accepted),
+        "fmr": _ratio(accepted.impostor[:, points.accept], accepted.impostor_total),
+        "fnmr": _ratio(refused, accepted.genuine_total),
+    }
+    for name, one_in in _TAR_POINTS.items():
+        enough = impostors >= _IMPOSTORS_PER_STEP * one_in
+        found[name] = _tar(accepted, one_in) if enough else np.full(len(refused), np.nan)
+    return found
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Divide; NaN where `whole` is 0."""
+    undefined = np.full(part.shape, np.nan)
+    return np.divide(part, whole, out=undefined, where=whole > 0)
+
+
+def _accuracy(accepted: _Accepted, point: int) -> np.ndarray:
+    refused = accepted.impostor_total - accepted.impostor[:, point]
+    total = accepted.genuine_total + accepted.impostor_total
+    return _ratio(accepted.genuine[:, point] + refused, total)
+
+
+def _auc(accepted: _Accepted) -> np.ndarray:
+    # An impostor score outdoes the genuine scores below it, and half of those equal to it.
+    impostors = np.diff(accepted.impostor, axis=1)
+    twice_outdone = accepted.genuine[:, 1:] + accepted.genuine[:, :-1]
+    return _ratio(np.einsum("rk,rk->r", impostors, twice_outdone), 2 * accepted.both_kinds)
+
+
+def _eer(accepted: _Accepted) -> np.ndarray:
+    # FMR - FNMR, times both totals: whole numbers that never fall along the operating points.
+    gap = accepted.impostor * accepted.genuine_total[:, None]
+    gap += accepted.genuine * accepted.impostor_total[:, None]
+    gap -= accepted.both_kinds[:, None]
+    rows = np.arange(len(gap))
+    after = np.count_nonzero(gap < 0, axis=1)
+    before = np.maximum(after - 1, 0)  # undefined rows have a gap of 0 throughout
+    share = _ratio(-gap[rows, before], gap[rows, after] - gap[rows, before])
+    start, end = accepted.impostor[rows, before], accepted.impostor[rows, after]
+    return _ratio(start + share * (end - start), accepted.impostor_total)
+
+
+def _tar(accepted: _Accepted, one_in: int) -> np.ndarray:
+    """Give the highest TAR with an FMR of at most 1 / `one_in`, (R,)."""
+    allowed = accepted.impostor * one_in <= accepted.impostor_total[:, None]
+    point = np.count_nonzero(allowed, axis=1) - 1
+    genuine = accepted.genuine[np.arange(len(point)), point]
+    return _ratio(genuine * accepted.impostor_total, accepted.both_kinds)
+
+
+def _resampled(
+    identities: np.ndarray, same: np.ndarray, resamples: int, seed: int
+) -> Iterator[np.ndarray]:
+    """Yield the weights of the pairs in chunks of resamples, (R, P).
+
+    Each resample draws as many people as there are, with replacement. With n_i how often person i
+    was drawn, a genuine pair of i weighs n_i, an impostor pair of i and j weighs n_i * n_j.
+    """
+    if not same.size:
+        return
+    names, index = np.unique(identities, return_inverse=True)
+    people = len(names)
+    first, second = index.reshape(identities.shape).T
+    # A last column that stays 1 makes the weight of a genuine pair a product as well.
+    second = np.where(same, people, second)
+    random = np.random.default_rng(seed)
+    rows = max(1, _CHUNK_WEIGHTS // same.size)
+    for done in range(0, resamples, rows):
+        # Whole numbers far below 2**53: sums are exact in any order, so chunks change nothing.
+        drawn = np.ones((min(rows, resamples - done), people + 1))
+        for times in drawn:
+            times[:-1] = np.bincount(random.integers(people, size=people), minlength=people)
+        weights = np.take(drawn, first, axis=1)
+        weights *= np.take(drawn, second, axis=1)
+        yield weights
+
+
+def _with_intervals(
+    figures: Callable[[np.ndarray], _Figures], pairs: int, resampled: Iterator[np.ndarray]
+) -> dict[object, tuple[float | None, float | None, float | None]]:
+    """Give each figure as (estimate, low, high), None where undefined."""
+    estimates = figures(np.ones((1, pairs)))
+    chunks = [figures(weights) for weights in resampled]
+    found = {}
+    for name, (estimate,) in estimates.items():
+        values = np.concatenate([np.empty(0), *(chunk[name] for chunk in chunks)])
+        defined = values[~np.isnan(values)]
+        interval = np.percentile(defined, _PERCENTILES) if defined.size else (np.nan, np.nan)
+        found[name] = tuple(_plain(value) for value in (estimate, *interval))
+    return found
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)

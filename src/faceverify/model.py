@@ -1,0 +1,181 @@
+"""The Siamese model: brain, head, neck, landmark embedding, tail, and the angle between two faces.
+
+    photo (218, 218, 3) -> brain -> head -> neck -> landmarks (136,) -> tail -> (128,)
+
+The brain is cut out of a published network; the rest, trained from scratch, is the tower. Both
+faces of a pair pass through one set of weights, and theta is the angle between their tails.
+"""
+
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import keras
+from keras import layers, ops
+
+from faceverify.errors import InputError
+from faceverify.photos import CANVAS_SIZE
+
+LANDMARK_NUMBERS = 136
+PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
+
+
+class Tower(NamedTuple):
+    """The sizes of the trained part: filters, units, dropout rate, L2 factor."""
+
+    head_filters: int
+    neck_units: list[int]
+    tail_units: list[int]
+    dropout: float
+    l2: float
+
+
+def build_brain(application: str, layer: str, weights: str | None, seed: int) -> keras.Model:
+    """Cut a network of `keras.applications` at a layer: photos -> feature maps.
+
+    Takes photos (B, 218, 218, 3) in 0..255; the scaling that the network was trained with is
+    part of the brain. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5` file
+    of this brain, or None for random ones drawn from `seed`. Raises InputError for an unknown
+    network or layer, and for weights that cannot be had or do not fit.
+    """
+    network_class = getattr(keras.applications, application, None)
+    if not callable(network_class):
+        raise InputError(f"model.brain: keras.applications has no {application!r}")
+    keras.utils.set_random_seed(seed)
+    downloaded = "imagenet" if weights == "imagenet" else None
+    try:
+        network = network_class(weights=downloaded, include_top=False, input_shape=PHOTO_SHAPE)
+    except Exception as error:
+        # Keras's downloader raises a bare Exception when there is no network.
+        if downloaded is None:
+            raise
+        raise InputError(f"model.brain_weights: ImageNet weights: {error}") from None
+    if layer not in (known.name for known in network.layers):
+        raise InputError(f"model.brain_layer: {application} has no layer {layer!r}")
+    features = keras.Model(network.input, network.get_layer(layer).output)
+
+    photos = keras.Input(PHOTO_SHAPE, name="photo")
+    # Each network's module has the scaling that its weights expect.
+    scaled = sys.modules[network_class.__module__].preprocess_input(photos)
+    brain = keras.Model(photos, features(scaled), name="brain")
+    if weights not in (None, "imagenet"):
+        load_weights(brain, weights)
+    return brain
+
+
+def load_weights(model: keras.Model, path: Path | str) -> None:
+    """Load a `.weights.h5` file; InputError when it is damaged or of another architecture."""
+    try:
+        with h5py.File(path) as file:
+            stored = []
+            file.visititems(lambda _, item: stored.append(isinstance(item, h5py.Dataset)))
+        # Keras itself would pass over weights that the model has no place for.
+        if sum(stored) != len(model.variables):
+            raise ValueError(f"{sum(stored)} arrays for {len(model.variables)} variables")
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} does not fit the {model.name}: {error}") from None
+
+
+def build_tower(feature_shape: tuple[int, ...], sizes: Tower, seed: int) -> keras.Model:
+    """The trained part of one face's way: features -> landmarks (B, 136) and tail (B, 128).
+
+    `feature_shape` is (height, width, channels) of the brain's output. Landmarks are in [0, 1]
+    of the landmark range. Raises InputError when the features are too small for the head.
+    """
+    height, width, _ = feature_shape
+    if min(height, width) < 4:
+        raise InputError(
+            f"model.brain_layer: {height} x {width} features are too small for the head, which "
+            "needs 4 x 4; cut the brain at an earlier layer"
+        )
+    keras.utils.set_random_seed(seed)
+    penalty = keras.regularizers.L2(sizes.l2) if sizes.l2 else None
+    features = keras.Input(feature_shape, name="features")
+    # head
+    x = layers.Conv2D(sizes.head_filters, 3, activation="elu", name="head")(features)
+    x = layers.MaxPooling2D(2)(x)
+    x = layers.Flatten()(x)  # (B, 256) for mixed5 and 16 filters
+    # neck
+    for i, units in enumerate(sizes.neck_units):
+        dense = layers.Dense(units, activation="elu", kernel_regularizer=penalty, name=f"neck{i}")
+        x = layers.Dropout(sizes.dropout)(dense(x))
+    landmarks = layers.Dense(
+        LANDMARK_NUMBERS,
+        kernel_initializer="random_uniform",
+        bias_initializer="random_uniform",
+        name="landmarks",
+    )(x)
+    # tail
+    x = layers.Dense(sizes.tail_units[0], activation="elu", name="tail0")(landmarks)
+    x = layers.Dropout(sizes.dropout)(x)
+    tail = layers.Dense(sizes.tail_units[1], activation="tanh", name="tail1")(x)
+    return keras.Model(features, {"landmarks": landmarks, "tail": tail}, name="tower")
+
+
+def build_siamese(face: keras.Model) -> keras.Model:
+    """Two faces through one model: {feature0, feature1} -> {target0, target1, targetD}.
+
+    `face` maps one input to {"landmarks": (B, 136), "tail": (B, units)}: a tower, or a brain
+    with its tower (`join`). `targetD` is theta (B,) in radians, [0, pi]; low means same person.
+    """
+    shape = face.input_shape[1:]
+    pair = {name: keras.Input(shape, name=name) for name in ("feature0", "feature1")}
+    # One call on both faces, not two: the batch is twice as large, and the brain runs once.
+    both = face(ops.concatenate(list(pair.values()), axis=0))
+    target0, target1 = ops.split(both["landmarks"], 2, axis=0)
+    tail0, tail1 = ops.split(both["tail"], 2, axis=0)
+    theta = Angle(name="angle")([tail0, tail1])
+    outputs = {"target0": target0, "target1": target1, "targetD": theta}
+    return keras.Model(pair, outputs, name="siamese")
+
+
+def join(brain: keras.Model, tower: keras.Model) -> keras.Model:
+    """One face's whole way, photo (B, 218, 218, 3) in 0..255 -> landmarks and tail."""
+    photos = keras.Input(PHOTO_SHAPE, name="photo")
+    return keras.Model(photos, tower(brain(photos)), name="face")
+
+
+def angle(first, second):
+    """Angle between the vectors of two batches (B, n): float32 (B,), radians in [0, pi].
+
+    2 atan2(|u - v|, |u + v|) of the unit vectors u and v equals arccos(u . v), without its
+    infinite gradient at 0 and pi: value and gradient are finite everywhere (W. Kahan, "How
+    Futile are Mindless Assessments of Roundoff", 2006, section 12). A zero vector has no
+    direction; its angle to anything is pi / 2.
+    """
+    # Half precision would round the sums of squares and the small differences away.
+    u, v = (_unit(ops.cast(x, "float32")) for x in (first, second))
+    apart, along = _norm(u - v), _norm(u + v)
+    both_zero = ops.logical_and(apart == 0, along == 0)
+    apart, along = (ops.where(both_zero, ops.ones_like(x), x) for x in (apart, along))
+    return 2 * ops.arctan2(apart, along)
+
+
+def _norm(x):
+    """Euclidean norm over the last axis; its gradient at zero is zero, not NaN."""
+    squared = ops.sum(ops.square(x), axis=-1)
+    positive = squared > 0
+    return ops.where(positive, ops.sqrt(ops.where(positive, squared, 1.0)), 0.0)
+
+
+def _unit(x):
+    # Dividing by the largest number first keeps the squares from overflow and underflow.
+    largest = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
+    x = x / ops.where(largest > 0, largest, 1.0)
+    norm = ops.expand_dims(_norm(x), -1)
+    return x / ops.where(norm > 0, norm, 1.0)
+
+
+@keras.saving.register_keras_serializable(package="faceverify")
+class Angle(layers.Layer):
+    """`angle` as a layer; always in float32."""
+
+    def __init__(self, **options) -> None:
+        """Take Keras's layer options."""
+        super().__init__(**(options | {"dtype": "float32"}))
+
+    def call(self, vectors):
+        """The angle between the two tensors of the list `vectors`."""
+        return angle(*vectors)

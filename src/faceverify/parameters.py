@@ -1,0 +1,196 @@
+"""The tunables: their names, types and ranges, checked as a whole before any work starts."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from faceverify.errors import InputError
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 reads `3e-6` and `1e-05` as strings: take them as the numbers they are."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Weight = Annotated[Number, Field(ge=0)]
+Angle = Annotated[Number, Field(ge=0, le=3.15)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+# alpha is left out: a member that fixed it would make `-S alpha=...` pass it by.
+OVERRIDABLE = ("lr", "dropout", "l2", "beta", "gamma", "delta", "seed")
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Select(_Group):
+    """Which photos count as an ID photo, and how many of each person are kept."""
+
+    landmark_model: Literal[
+        "shape_predictor_68_face_landmarks.dat", "shape_predictor_68_face_landmarks.dat.bz2"
+    ]
+    require: list[str]
+    exclude: list[str]
+    faces_per_identity: Annotated[int, Field(ge=4)]
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> "Select":
+        both = sorted(set(self.require) & set(self.exclude))
+        if both:
+            raise ValueError(f"{both[0]} is both required and excluded")
+        return self
+
+
+class Pair(_Group):
+    """How faces become pairs, and pairs become train and validation sets."""
+
+    pairs_per_identity: Count | None
+    split_by: Literal["identity", "pair"]
+    val_share: Annotated[Number, Field(gt=0, lt=1)]
+
+
+class Model(_Group):
+    """The architecture; see `faceverify.model` for what each part is."""
+
+    brain: str
+    brain_layer: str
+    brain_weights: str | None
+    brain_trainable: bool
+    head_filters: Count
+    neck_units: Annotated[list[Count], Field(min_length=1)]
+    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
+
+
+class Evaluate(_Group):
+    """How many pairs the verdict rests on, and how often they are resampled."""
+
+    genuine_per_identity: Count | None
+    resamples: Annotated[int, Field(ge=100)]
+
+
+class Training(_Group):
+    """What one model trains with."""
+
+    alpha: Weight
+    beta: Weight
+    gamma: Weight
+    delta: Angle
+    lr: Annotated[Number, Field(gt=0)]
+    dropout: Annotated[Number, Field(ge=0, lt=1)]
+    l2: Weight
+    threshold: Angle
+    epochs: Count
+    batch_size: Count
+    seed: Seed
+    model: Model
+
+
+class Parameters(Training):
+    """The whole of `params.yaml`."""
+
+    accept_threshold: Angle
+    select: Select
+    pair: Pair
+    members: Annotated[dict[MemberName, dict[str, Any]], Field(min_length=1)]
+    ensemble: dict[str, Share]
+    evaluate: Evaluate
+
+    @model_validator(mode="after")
+    def _members_and_ensemble(self) -> "Parameters":
+        for name in self.members:
+            self.member(name)
+        if set(self.ensemble) != set(self.members):
+            odd = sorted(set(self.ensemble) ^ set(self.members))[0]
+            raise ValueError(f"ensemble and members must name the same models; look at {odd!r}")
+        total = sum(self.ensemble.values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"ensemble: the weights sum to {total:g}, they must sum to 1")
+        return self
+
+    def member(self, name: str) -> Training:
+        """What the member `name` trains with: the shared values under its own overrides.
+
+        Raises ValueError, naming the key, for an override that is unknown or out of range.
+        """
+        shared = self.model_dump(include=set(Training.model_fields))
+        for key, value in self.members[name].items():
+            if key in OVERRIDABLE:
+                shared[key] = value
+            elif key in Model.model_fields:
+                shared["model"][key] = value
+            else:
+                raise ValueError(f"members.{name}.{key}: a member cannot override this key")
+        try:
+            return Training.model_validate(shared)
+        except ValidationError as error:
+            where, what = _first(error)
+            key = where.removeprefix("model.")
+            raise ValueError(f"members.{name}.{key}: {what}") from None
+
+
+def load(path: Path) -> Parameters:
+    """Read and check a parameter file.
+
+    Raises InputError, in one line that names the first wrong key, for a file that is missing or
+    not YAML, a key that is unknown or missing, a value of a wrong type or out of its range,
+    ensemble weights that do not sum to 1, or a brain weight file that is not there.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; run this from the repository's root") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} holds no parameters")
+    try:
+        parameters = Parameters.model_validate(values)
+    except ValidationError as error:
+        where, what = _first(error)
+        raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None
+    _check_weight_files(path, parameters)
+    return parameters
+
+
+def _first(error: ValidationError) -> tuple[str, str]:
+    """The place and the text of the first of pydantic's complaints."""
+    complaint = error.errors(include_url=False)[0]
+    # A union adds the tried type to the place ("int"); only keys and list indices are wanted.
+    where = ".".join(str(p) for p in complaint["loc"] if p != "[key]")
+    what = {
+        "extra_forbidden": "unknown key",
+        "missing": "missing key",
+        "value_error": complaint["msg"].removeprefix("Value error, "),
+    }.get(complaint["type"], f"{complaint['msg']} (got {complaint['input']!r})")
+    return where, what
+
+
+def _check_weight_files(path: Path, parameters: Parameters) -> None:
+    for name in parameters.members:
+        weights = parameters.member(name).model.brain_weights
+        if weights in (None, "imagenet"):
+            continue
+        file, home = path.parent / weights, path.parent / "pretrained"
+        if not file.resolve().is_relative_to(home.resolve()):
+            raise InputError(f"{path}: model.brain_weights: {weights} must lie in pretrained/")
+        if not file.is_file():
+            raise InputError(f"{path}: model.brain_weights: there is no file {weights}")

@@ -1,0 +1,149 @@
+"""Pairs as TFRecord files, written in their final order and read in any order."""
+
+import mmap
+import struct
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import google_crc32c
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from faceverify.errors import InputError
+from faceverify.files import folder_files, replacing_folder
+
+# TensorFlow's guide advises files of 100 to 200 MB; https://www.tensorflow.org/tutorials/load_data/tfrecord
+FILE_BYTES = 150_000_000
+# What a record holds beside its photos: 2 x 136 floats, names, keys and framing.
+OVERHEAD_BYTES = 1_400
+
+
+class PairRecord(NamedTuple):
+    """One pair: two encoded photos, their targets (136,) in [0, 1], the label, their names."""
+
+    feature0: bytes
+    feature1: bytes
+    target0: np.ndarray
+    target1: np.ndarray
+    same: float
+    source0: str
+    source1: str
+
+
+def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequence[int]) -> None:
+    """Write records, in the order given, into TFRecord files of about 150 MB in `folder`.
+
+    `photo_bytes` says how many bytes the photos of each record have, so that the number of files
+    is known before the first one is written; one record is in memory at a time.
+    """
+    ends = np.cumsum(np.asarray(photo_bytes) + OVERHEAD_BYTES)
+    count = max(1, round(ends[-1] / FILE_BYTES))
+    file_of = np.minimum((ends - 1) * count // ends[-1], count - 1)
+    with replacing_folder(folder) as temporary:
+        writer, current = None, -1
+        for number, record in zip(file_of.tolist(), records, strict=True):
+            if number != current:
+                if writer:
+                    writer.close()
+                current = number
+                name = f"{number:05d}-of-{count:05d}.tfrecord"
+                writer = tf.io.TFRecordWriter(str(temporary / name))
+            writer.write(_encode(record))
+        writer.close()
+
+
+class PairRecords(Sequence):
+    """The records of a folder, read at random: only where each begins is kept in memory."""
+
+    def __init__(self, folder: Path) -> None:
+        """Index the folder's files; InputError when there are none or one is damaged."""
+        self._places: list[tuple[mmap.mmap, Path, int]] = []
+        paths = folder_files(folder) if folder.is_dir() else []
+        for path in paths:
+            if path.stat().st_size == 0:
+                raise InputError(f"{path} is empty; run `dvc repro`")
+            with path.open("rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._places += [(data, path, start) for start in _starts(data, path)]
+        if not self._places:
+            raise InputError(f"{folder} holds no records; run `dvc repro` to make them")
+
+    def __len__(self) -> int:
+        """How many pairs there are."""
+        return len(self._places)
+
+    def __getitem__(self, index: int) -> PairRecord:
+        """Read, check and decode one record; InputError, naming file and place, when damaged."""
+        data, path, start = self._places[index]
+        (length,) = struct.unpack_from("<Q", data, start)
+        payload = data[start + 12 : start + 12 + length]
+        (checksum,) = struct.unpack_from("<I", data, start + 12 + length)
+        if _masked_crc(payload) != checksum:
+            raise InputError(f"{path}, byte {start}: the record is damaged; run `dvc repro`")
+        try:
+            return _decode(payload)
+        except (KeyError, IndexError, ValueError) as error:
+            raise InputError(f"{path}, byte {start}: not a pair record ({error})") from None
+
+
+def _starts(data: mmap.mmap, path: Path) -> list[int]:
+    """Where each record begins: 8 bytes length, 4 its checksum, the payload, 4 its checksum."""
+    starts, position = [], 0
+    while position < len(data):
+        header = data[position : position + 12]
+        length = int.from_bytes(header[:8], "little")
+        whole = len(header) == 12 and position + 16 + length <= len(data)
+        if not whole or _masked_crc(header[:8]) != int.from_bytes(header[8:], "little"):
+            raise InputError(f"{path}, byte {position}: the file is damaged; run `dvc repro`")
+        starts.append(position)
+        position += 16 + length
+    return starts
+
+
+def _masked_crc(data: bytes) -> int:
+    """TFRecord's checksum: CRC-32C, rotated right by 15 bits, plus a constant."""
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def _encode(record: PairRecord) -> bytes:
+    def raw(*values: bytes) -> tf.train.Feature:
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+    def floats(values: Iterable[float]) -> tf.train.Feature:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+
+    features = {
+        "feature0": raw(record.feature0),
+        "feature1": raw(record.feature1),
+        "target0": floats(record.target0),
+        "target1": floats(record.target1),
+        "targetD": floats([record.same]),
+        "source0": raw(record.source0.encode()),
+        "source1": raw(record.source1.encode()),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def _decode(payload: bytes) -> PairRecord:
+    try:
+        feature = tf.train.Example.FromString(payload).features.feature
+    except DecodeError as error:
+        raise ValueError(error) from None
+    target0, target1 = (
+        np.array(feature[name].float_list.value, np.float32) for name in ("target0", "target1")
+    )
+    if target0.shape != (136,) or target1.shape != (136,):
+        raise ValueError("a target does not have 136 numbers")
+    return PairRecord(
+        feature["feature0"].bytes_list.value[0],
+        feature["feature1"].bytes_list.value[0],
+        target0,
+        target1,
+        feature["targetD"].float_list.value[0],
+        feature["source0"].bytes_list.value[0].decode(),
+        feature["source1"].bytes_list.value[0].decode(),
+    )

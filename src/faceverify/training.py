@@ -1,0 +1,195 @@
+"""One member's training: batches of pairs, the fit, and what survives a stopped run."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from faceverify.errors import InputError
+from faceverify.files import replacing
+from faceverify.losses import ContrastiveLoss, landmark_error, landmark_loss, pairwise_accuracy
+from faceverify.records import PairRecord
+from faceverify.targets import LandmarkRange
+
+# The epoch with the least of this is kept: what the verifier is for, not the landmarks.
+SELECTED_BY = "val_targetD_loss"
+
+# Gives one slot's model inputs (B, ...) of some records; slot is 0 or 1.
+Inputs = Callable[[Sequence[PairRecord], int], np.ndarray]
+
+
+class PairBatches(keras.utils.PyDataset):
+    """Batches of pairs for `fit`, in a new order each epoch.
+
+    The order depends on the seed and the epoch alone, so that a resumed run goes on as the
+    stopped one would have. Without a seed the order is that of the records.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[PairRecord],
+        inputs: Inputs,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+    ) -> None:
+        """Begin at `epoch`."""
+        super().__init__()
+        self._records, self._inputs, self._batch_size = records, inputs, batch_size
+        self._seed, self._epoch = seed, epoch
+        self._arrange()
+
+    def __len__(self) -> int:
+        """How many batches an epoch has; the last one may be smaller."""
+        return -(-len(self._records) // self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """One batch: {feature0, feature1} and {target0, target1, targetD}."""
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
+        batch = [self._records[i] for i in chosen]
+        features = {f"feature{slot}": self._inputs(batch, slot) for slot in (0, 1)}
+        targets = {
+            "target0": np.stack([record.target0 for record in batch]),
+            "target1": np.stack([record.target1 for record in batch]),
+            "targetD": np.array([record.same for record in batch], np.float32),
+        }
+        return features, targets
+
+    def on_epoch_end(self) -> None:
+        """Draw the next epoch's order."""
+        self._epoch += 1
+        self._arrange()
+
+    def _arrange(self) -> None:
+        count = len(self._records)
+        if self._seed is None:
+            self._order = list(range(count))
+        else:
+            generator = np.random.default_rng((self._seed, self._epoch))
+            self._order = generator.permutation(count).tolist()
+
+
+class LossWeights(NamedTuple):
+    """The weights of L = alpha L_E(target0) + beta L_E(target1) + gamma L_C, and L_C's margin."""
+
+    alpha: float
+    beta: float
+    gamma: float
+    delta: float
+
+
+def compile_siamese(
+    siamese: keras.Model, weights: LossWeights, lr: float, threshold: float, limits: LandmarkRange
+) -> None:
+    """Give a Siamese model its losses, metrics and RMSprop; fixed seeds give fixed results."""
+    siamese.compile(
+        optimizer=keras.optimizers.RMSprop(learning_rate=lr),
+        loss={
+            "target0": landmark_loss,
+            "target1": landmark_loss,
+            "targetD": ContrastiveLoss(weights.delta),
+        },
+        loss_weights={
+            "target0": weights.alpha,
+            "target1": weights.beta,
+            "targetD": weights.gamma,
+        },
+        metrics={
+            "target0": [landmark_error(limits)],
+            "target1": [landmark_error(limits)],
+            "targetD": [pairwise_accuracy(threshold)],
+        },
+    )
+    siamese.optimizer.build(siamese.trainable_variables)
+
+
+class Progress:
+    """How far a training run is: the finished epochs, the state after them, the best weights.
+
+    Stored as one file after every epoch, in arrays and JSON (no pickle), written whole or not
+    at all.
+    """
+
+    def __init__(self, path: Path, siamese: keras.Model) -> None:
+        """Take up the run that `path` holds, if there is one."""
+        self._path, self._siamese = path, siamese
+        self.history: list[dict[str, float]] = []
+        self._best: list[np.ndarray] = siamese.get_weights()
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as stored:
+                self.history = json.loads(stored["history"].tobytes())
+                for i, variable in enumerate(self._state()):
+                    variable.assign(stored[f"state{i}"])
+                self._best = [stored[f"best{i}"] for i in range(len(self._best))]
+
+    @property
+    def best_epoch(self) -> int:
+        """The number of the best epoch so far, from 0."""
+        return int(np.argmin([logs[SELECTED_BY] for logs in self.history]))
+
+    def finish_epoch(self, logs: dict[str, float]) -> None:
+        """Add an epoch's figures and store the state of the run."""
+        self.history.append({name: float(value) for name, value in logs.items()})
+        if self.best_epoch == len(self.history) - 1:
+            self._best = self._siamese.get_weights()
+        arrays = {f"state{i}": np.asarray(v) for i, v in enumerate(self._state())}
+        arrays |= {f"best{i}": array for i, array in enumerate(self._best)}
+        arrays["history"] = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
+        with replacing(self._path) as temporary:
+            np.savez(temporary, **arrays)
+
+    def restore_best(self) -> None:
+        """Give the model the weights that it had after the best epoch."""
+        self._siamese.set_weights(self._best)
+
+    def _state(self) -> list[keras.Variable]:
+        # Weights, batch statistics, dropout's random state, and what RMSprop remembers.
+        return self._siamese.variables + self._siamese.optimizer.variables
+
+
+def fit(
+    siamese: keras.Model,
+    train: PairBatches,
+    val: PairBatches,
+    epochs: int,
+    progress: Progress,
+    report: Callable[[dict[str, float]], None],
+) -> None:
+    """Train from where `progress` stands to `epochs`, and leave the best epoch's weights.
+
+    `report` gets every epoch's figures, those of a run taken up again first. Raises InputError
+    when the loss is no longer a number.
+    """
+    for logs in progress.history:
+        report(logs)
+    siamese.fit(
+        train,
+        validation_data=val,
+        initial_epoch=len(progress.history),
+        epochs=epochs,
+        callbacks=[_EveryEpoch(progress, report)],
+        verbose=1 if sys.stdout.isatty() else 2,
+        shuffle=False,  # PairBatches has its own order
+    )
+    progress.restore_best()
+
+
+class _EveryEpoch(keras.callbacks.Callback):
+    def __init__(self, progress: Progress, report: Callable[[dict[str, float]], None]) -> None:
+        super().__init__()
+        self._progress, self._report = progress, report
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        if not np.isfinite(logs["loss"]):
+            raise InputError(
+                f"the loss is {logs['loss']} in epoch {len(self._progress.history) + 1}, "
+                f"step {batch + 1}; lower lr (now {float(self.model.optimizer.learning_rate):g})"
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._progress.finish_epoch(logs)
+        self._report(self._progress.history[-1])

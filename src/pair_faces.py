@@ -1,0 +1,62 @@
+"""Stage 1.5: faces -> genuine pairs and anti-pairs, each in train or validation."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from faceverify import errors, files, pairs, parameters, tables
+
+PREPARED = Path("prepared")
+
+
+def main() -> None:
+    """Pair the selected faces, copy the photos of each pair, write the tables."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    settings = parameters.load(Path("params.yaml"))
+    selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
+    landmarks = files.read_json(PREPARED / "selected.json")
+    faces = {name: list(rows.itertuples()) for name, rows in selected.groupby("identity")}
+    counts = {len(rows) for rows in faces.values()}
+    if len(counts) != 1:
+        raise errors.InputError("prepared/selected.csv: people differ in faces; run `dvc repro`")
+
+    pairing = pairs.Pairing(faces_per_identity=counts.pop(), **settings.pair.model_dump())
+    made = pairs.make_pairs(list(faces), pairing, np.random.default_rng(settings.seed))
+    rows, points = [], {}
+    with files.replacing_folder(PREPARED / "paired") as folder:
+        for n, pair in numbered(made):
+            kind = "pair" if pair.same else "antipair"
+            row = {"pair": f"{kind}-{n}", "label": int(pair.same), "split": pair.split}
+            for i, (slot, (identity, k)) in enumerate(
+                [("first", pair.first), ("second", pair.second)]
+            ):
+                face = faces[identity][k]
+                name = f"{kind}-{n}-{i}{Path(face.name).suffix}"
+                shutil.copyfile(files.inside(PREPARED / "selected", face.name), folder / name)
+                points[name] = [*landmarks[face.name], int(pair.same)]
+                row |= {slot: name, f"{slot}_identity": identity, f"{slot}_source": face.source}
+            rows.append(row)
+    files.write_json(PREPARED / "paired.json", points)
+    table = pd.DataFrame(rows)[list(tables.PAIRS)]
+    tables.write(PREPARED / "pairs.csv", table)
+    for split, part in table.groupby("split", sort=False):
+        people = pd.unique(part[["first_identity", "second_identity"]].to_numpy().ravel())
+        genuine = int(part.label.sum())
+        print(
+            f"{split}: {genuine:,} genuine pairs and {len(part) - genuine:,} anti-pairs "
+            f"of {len(people):,} people"
+        )
+
+
+def numbered(made: list[pairs.Pair]) -> list[tuple[int, pairs.Pair]]:
+    """Number the genuine pairs from 0, and the anti-pairs from 0."""
+    genuine = [pair for pair in made if pair.same]
+    anti = [pair for pair in made if not pair.same]
+    return [*enumerate(genuine), *enumerate(anti)]
+
+
+if __name__ == "__main__":
+    errors.run(main)

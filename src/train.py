@@ -1,0 +1,134 @@
+"""Stage 3: train one member's Siamese model on the pairs; the best epoch is kept."""
+
+import argparse
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from dvclive import Live
+
+from faceverify import errors, features, files, model, parameters, store, training
+from faceverify.records import PairRecord, PairRecords
+from faceverify.targets import LandmarkRange
+
+PREPARED, MODELS, CURVES = Path("prepared"), Path("models"), Path("plots/training")
+CACHE = Path(".cache")
+
+
+def main() -> None:
+    """Train the member that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("member", help="a name of `members` in params.yaml")
+    member = parser.parse_args().member
+    everything = parameters.load(Path("params.yaml"))
+    if member not in everything.members:
+        raise errors.InputError(f"params.yaml has no member {member!r} in `members`")
+    settings = everything.member(member)
+    tf.config.experimental.enable_op_determinism()
+
+    records = {s: PairRecords(PREPARED / f"{s}.tfrecord") for s in ("train", "val")}
+    limits = LandmarkRange.load(PREPARED / "landmark_range.json")
+    # The brain is drawn from the shared seed, so that members with another one still share it.
+    trained = build(settings, brain_seed=everything.seed)
+    face, inputs = trained.tower, None
+    if settings.model.brain_trainable:
+        face, inputs = model.join(trained.brain, trained.tower), photo_inputs
+    else:
+        inputs = feature_inputs(trained.brain, records)
+    siamese = model.build_siamese(face)
+    weights = training.LossWeights(settings.alpha, settings.beta, settings.gamma, settings.delta)
+    training.compile_siamese(siamese, weights, settings.lr, settings.threshold, limits)
+
+    run = CACHE / run_hash(settings, trained.brain)
+    progress = training.Progress(run / "progress.npz", siamese)
+    if progress.history:
+        print(f"{member}: going on after epoch {len(progress.history)} of {settings.epochs}")
+    batches = {
+        "train": training.PairBatches(
+            records["train"], inputs, settings.batch_size, settings.seed, len(progress.history)
+        ),
+        "val": training.PairBatches(records["val"], inputs, settings.batch_size),
+    }
+    with Live(str(CURVES / member), dvcyaml=False, save_dvc_exp=False) as live:
+        training.fit(
+            siamese,
+            batches["train"],
+            batches["val"],
+            settings.epochs,
+            progress,
+            report=lambda logs: log_epoch(live, logs),
+        )
+    store.save(MODELS / member, trained)
+    shutil.rmtree(run)
+    best = progress.history[progress.best_epoch]
+    print(
+        f"{member}: epoch {progress.best_epoch + 1} of {settings.epochs} is kept; pairwise "
+        f"accuracy {best['targetD_accuracy']:.3f} train, {best['val_targetD_accuracy']:.3f} val"
+    )
+
+
+def build(settings: parameters.Training, brain_seed: int) -> store.TrainedModel:
+    """The member's brain and tower before training."""
+    shape = settings.model
+    brain = model.build_brain(shape.brain, shape.brain_layer, shape.brain_weights, brain_seed)
+    brain.trainable = shape.brain_trainable
+    sizes = {
+        "head_filters": shape.head_filters,
+        "neck_units": shape.neck_units,
+        "tail_units": shape.tail_units,
+        "dropout": settings.dropout,
+        "l2": settings.l2,
+    }
+    tower = model.build_tower(brain.output_shape[1:], model.Tower(**sizes), settings.seed)
+    names = {name: getattr(shape, name) for name in ("brain", "brain_layer", "brain_trainable")}
+    return store.TrainedModel(brain, tower, names | sizes)
+
+
+def photo_inputs(batch: Sequence[PairRecord], slot: int) -> np.ndarray:
+    """For a brain that is trained: the photos themselves, uint8 (B, 218, 218, 3)."""
+    return features.canvases([getattr(record, f"feature{slot}") for record in batch])
+
+
+def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> training.Inputs:
+    """For a frozen brain: the features of each distinct photo, computed once."""
+    places = {
+        getattr(record, f"source{slot}"): (split, i, f"feature{slot}")
+        for split, pairs in records.items()
+        for i, record in enumerate(pairs)
+        for slot in (0, 1)
+    }
+
+    def read(name: str) -> bytes:
+        split, i, slot = places[name]
+        return getattr(records[split][i], slot)
+
+    known = features.brain_features(brain, sorted(places), read, CACHE)
+    return lambda batch, slot: known.of([getattr(record, f"source{slot}") for record in batch])
+
+
+def run_hash(settings: parameters.Training, brain: keras.Model) -> str:
+    """The hash of everything that the run depends on; a stopped run is taken up under it only."""
+    code = sorted(Path(__file__).parent.glob("faceverify/*.py"))
+    data = [path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")]
+    versions = f"{tf.__version__} {keras.version()} {np.__version__}"
+    return files.sha256(
+        versions, settings.model_dump_json(), features.fingerprint(brain), *code, *data
+    )
+
+
+def log_epoch(live: Live, logs: dict[str, float]) -> None:
+    """Write one epoch's figures as train/... and val/..."""
+    for name, value in logs.items():
+        split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
+        live.log_metric(f"{split}/{figure}", round(value, 6))
+    live.next_step()
+
+
+if __name__ == "__main__":
+    errors.run(main)
