@@ -157,7 +157,9 @@ def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
     images = folder / "img_align_celeba"
     images.mkdir()
     identities, attributes = [], []
-    for i, (name, photo) in enumerate(tqdm(originals.items(), "Aligning photos", unit="photo", disable=None)):
+    for i, (name, photo) in enumerate(
+        tqdm(originals.items(), "Aligning photos", unit="photo", disable=None)
+    ):
         file = f"{i + 1:06d}.png"
         aligned = cv2.cvtColor(alignment.align(photo, matrices[name]), cv2.COLOR_GRAY2RGB)
         (images / file).write_bytes(photos.encode_png(aligned))

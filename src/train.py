@@ -62,7 +62,7 @@ def main() -> None:
             batches["val"],
             settings.epochs,
             progress,
-            report=lambda logs: log_epoch(live, logs),
+            report=lambda logs: log_epoch(live, logs, settings.epochs),
         )
     store.save(MODELS / member, trained)
     shutil.rmtree(run)
@@ -108,25 +108,35 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
         split, i, slot = places[name]
         return getattr(records[split][i], slot)
 
-    known = features.brain_features(brain, sorted(places), read, CACHE)
-    return lambda batch, slot: known.of([getattr(record, f"source{slot}") for record in batch])
+    values, rows = features.brain_features(brain, list(places), read, CACHE)
+    row_of = dict(zip(places, rows, strict=True))
+    return lambda batch, slot: values[[row_of[getattr(r, f"source{slot}")] for r in batch]]
 
 
 def run_hash(settings: parameters.Training, brain: keras.Model) -> str:
     """The hash of everything that the run depends on; a stopped run is taken up under it only."""
-    code = sorted(Path(__file__).parent.glob("faceverify/*.py"))
-    data = [path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")]
+    code = [Path(__file__), *sorted(Path(__file__).parent.glob("faceverify/*.py"))]
+    data = [
+        path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
+    ]
     versions = f"{tf.__version__} {keras.version()} {np.__version__}"
     return files.sha256(
         versions, settings.model_dump_json(), features.fingerprint(brain), *code, *data
     )
 
 
-def log_epoch(live: Live, logs: dict[str, float]) -> None:
-    """Write one epoch's figures as train/... and val/..."""
+def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
+    """Write one epoch's figures as train/... and val/..., and print those that people follow."""
     for name, value in logs.items():
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))
+    sides = (
+        f"{split}: loss {logs[f'{key}loss']:.4f}, contrastive {logs[f'{key}targetD_loss']:.4f}, "
+        f"accuracy {logs[f'{key}targetD_accuracy']:.3f}, "
+        f"landmark error {logs[f'{key}target0_landmark_error']:.3f}"
+        for split, key in (("train", ""), ("val", "val_"))
+    )
+    print(f"epoch {live.step + 1}/{epochs}  {'  '.join(sides)}", flush=True)
     live.next_step()
 
 

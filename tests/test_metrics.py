@@ -1,8 +1,8 @@
 """Tests of faceverify.metrics, against scikit-learn and against pairs that are really repeated."""
 
 # The names of the tests say what they check.
-# ruff: noqa: D103
 
+import itertools
 import warnings
 
 import numpy as np
@@ -66,7 +66,7 @@ def brute_points(scores, same):
 
 def brute_eer(points):
     """Cross FMR with FNMR on the line between the two points around the crossing."""
-    for (fmr, tar), (next_fmr, next_tar) in zip(points, points[1:], strict=False):
+    for (fmr, tar), (next_fmr, next_tar) in itertools.pairwise(points):
         if next_fmr >= 1 - next_tar:
             gap, next_gap = (1 - tar) - fmr, next_fmr - (1 - next_tar)
             return fmr + (next_fmr - fmr) * gap / (gap + next_gap)
@@ -199,7 +199,7 @@ def test_fitted_threshold_is_the_best_and_lowest():
     for seed in range(20):
         scores, same, _ = made_pairs(count=40, seed=seed)
         distinct = sorted(set(scores))
-        middles = [(a + b) / 2 for a, b in zip(distinct, distinct[1:], strict=False)]
+        middles = [(a + b) / 2 for a, b in itertools.pairwise(distinct)]
         candidates = [distinct[0], *middles, np.inf]
         right = [np.count_nonzero((scores < candidate) == same) for candidate in candidates]
         expected = candidates[int(np.argmax(right))]

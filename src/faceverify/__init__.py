@@ -1,1 +1,1 @@
-"""Face verification: from CelebA photos to a Siamese verifier. The library that the stage scripts share."""
+"""The library of the stage scripts: from CelebA photos to a Siamese face verifier."""

@@ -60,9 +60,7 @@ def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         shift = matrix[:, 2] + linear @ (0.5 - 0.5 * ratio)
         matrix = np.column_stack([linear, shift])
     positions, fractions = _fixed_point_map(cv2.invertAffineTransform(matrix))
-    return cv2.remap(
-        photo, positions, fractions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    return cv2.remap(photo, positions, fractions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _fixed_point_map(inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

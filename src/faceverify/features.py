@@ -1,9 +1,8 @@
-"""Brain features of photos, computed once and kept on disk for every later use."""
+"""What is computed of a photo once, and kept on disk for every later use."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import keras
@@ -18,20 +17,6 @@ BATCH_SIZE = 32
 FORMAT = "1"
 
 
-class PhotoFeatures(NamedTuple):
-    """The brain's output for some photos: `values[rows[name]]` is that of one photo.
-
-    `values` is float32 (photos, height, width, channels), mapped from disk.
-    """
-
-    rows: dict[str, int]
-    values: np.ndarray
-
-    def of(self, names: Sequence[str]) -> np.ndarray:
-        """The features of some photos in the order of `names`."""
-        return self.values[[self.rows[name] for name in names]]
-
-
 def fingerprint(model: keras.Model) -> str:
     """SHA-256 of a model's layers and weights: equal for models that give equal outputs."""
     config = json.dumps(model.get_config(), sort_keys=True, default=str)
@@ -39,29 +24,60 @@ def fingerprint(model: keras.Model) -> str:
     return sha256(config, *weights)
 
 
-def brain_features(
-    brain: keras.Model, names: Sequence[str], read: Callable[[str], bytes], cache: Path
-) -> PhotoFeatures:
-    """Run photos through a frozen brain, or map what an earlier call with equal inputs stored.
+def stored(
+    cache: Path,
+    inputs: Sequence[bytes | str | Path],
+    shape: tuple[int, ...],
+    batches: Callable[[], Iterable[np.ndarray]],
+) -> np.ndarray:
+    """An array that depends on `inputs` alone: computed once, later mapped from disk.
 
-    `read` gives a photo's encoded bytes by its name. The store is a folder of `cache` named by
-    the hash of everything that the features depend on: the brain, the photos in their order,
-    and the libraries. Memory holds one batch. Raises UnusableError for a photo that is damaged.
+    `batches` gives the rows of the float32 array of this `shape` in order, some at a time;
+    memory holds one batch. The store is a folder of `cache` named by the hash of the inputs.
     """
-    versions = f"{FORMAT} {keras.backend.backend()} {keras.version()} {cv2.__version__}"
-    key = sha256(versions, fingerprint(brain), *(read(name) for name in names))
-    path = cache / key / "features.npy"
-    rows = {name: row for row, name in enumerate(names)}
+    path = cache / sha256(*inputs) / "rows.npy"
     if not path.is_file():
         with replacing(path) as temporary:
-            shape = (len(names), *brain.output_shape[1:])
-            values = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-            starts = range(0, len(names), BATCH_SIZE)
-            for start in tqdm(starts, "Brain features", unit="batch", disable=None):
-                batch = [read(name) for name in names[start : start + BATCH_SIZE]]
-                values[start : start + BATCH_SIZE] = brain.predict_on_batch(canvases(batch))
-            values.flush()
-    return PhotoFeatures(rows, np.load(path, mmap_mode="r"))
+            array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            row = 0
+            for batch in batches():
+                array[row : row + len(batch)] = batch
+                row += len(batch)
+            array.flush()
+    return np.load(path, mmap_mode="r")
+
+
+def brain_features(
+    brain: keras.Model, names: Sequence[str], read: Callable[[str], bytes], cache: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run photos through a frozen brain once; each distinct photo has one row of features.
+
+    `read` gives a photo's encoded bytes by its name. Gives the features, float32 (distinct
+    photos, height, width, channels), and the row of each of `names`. Whoever asks for the same
+    photos, by whatever names, gets what is stored. Raises UnusableError for a damaged photo.
+    """
+    digests = [sha256(read(name)) for name in names]
+    names_of = dict(sorted(zip(digests, names, strict=True)))
+    versions = f"{FORMAT} {keras.backend.backend()} {keras.version()} {cv2.__version__}"
+    shape = (len(names_of), *brain.output_shape[1:])
+    values = stored(
+        cache,
+        [versions, fingerprint(brain), *names_of],
+        shape,
+        lambda: run_photos(brain, list(names_of.values()), read),
+    )
+    row_of = {digest: row for row, digest in enumerate(names_of)}
+    return values, np.array([row_of[digest] for digest in digests])
+
+
+def run_photos(
+    model: keras.Model, names: Sequence[str], read: Callable[[str], bytes]
+) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
+    """A model's outputs for photos, a batch at a time, with a progress bar."""
+    starts = range(0, len(names), BATCH_SIZE)
+    for start in tqdm(starts, f"Running the {model.name}", unit="batch", disable=None):
+        batch = [read(name) for name in names[start : start + BATCH_SIZE]]
+        yield model.predict_on_batch(canvases(batch))
 
 
 def canvases(encoded: Sequence[bytes]) -> np.ndarray:

@@ -71,8 +71,8 @@ def load_weights(model: keras.Model, path: Path | str) -> None:
             stored = []
             file.visititems(lambda _, item: stored.append(isinstance(item, h5py.Dataset)))
         # Keras itself would pass over weights that the model has no place for.
-        if sum(stored) != len(model.variables):
-            raise ValueError(f"{sum(stored)} arrays for {len(model.variables)} variables")
+        if sum(stored) != len(model.weights):
+            raise ValueError(f"{sum(stored)} arrays for {len(model.weights)} weights")
         model.load_weights(path)
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} does not fit the {model.name}: {error}") from None

@@ -1,13 +1,13 @@
 """One member's training: batches of pairs, the fit, and what survives a stopped run."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
 from faceverify.errors import InputError
 from faceverify.files import replacing
@@ -172,24 +172,36 @@ def fit(
         initial_epoch=len(progress.history),
         epochs=epochs,
         callbacks=[_EveryEpoch(progress, report)],
-        verbose=1 if sys.stdout.isatty() else 2,
+        verbose=0,
         shuffle=False,  # PairBatches has its own order
     )
     progress.restore_best()
 
 
 class _EveryEpoch(keras.callbacks.Callback):
+    """Shows the steps, stops at a loss that is no number, stores and reports each epoch."""
+
     def __init__(self, progress: Progress, report: Callable[[dict[str, float]], None]) -> None:
         super().__init__()
         self._progress, self._report = progress, report
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        title = f"epoch {epoch + 1}/{self.params['epochs']}"
+        self._bar = tqdm(
+            total=self.params["steps"], desc=title, unit="batch", leave=False, disable=None
+        )
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if not np.isfinite(logs["loss"]):
+            self._bar.close()
             raise InputError(
-                f"the loss is {logs['loss']} in epoch {len(self._progress.history) + 1}, "
-                f"step {batch + 1}; lower lr (now {float(self.model.optimizer.learning_rate):g})"
+                f"the loss is {logs['loss']} in epoch {len(self._progress.history) + 1}, step "
+                f"{batch + 1}; lower lr (now {float(self.model.optimizer.learning_rate):g})"
             )
+        self._bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
+        self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._bar.close()
         self._progress.finish_epoch(logs)
         self._report(self._progress.history[-1])

@@ -1,0 +1,29 @@
+# The set-up and the two main commands; see README.md.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: help demo test lint sample
+help:
+	@echo "make demo   build the sample data and run the whole pipeline"
+	@echo "make test   check the code and run the tests"
+	@echo "make lint   check the code only"
+
+.venv/installed: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
+	touch $@
+
+sample: .venv/installed
+	python src/make_sample.py
+
+demo: sample
+	dvc repro
+	dvc metrics show
+
+lint: .venv/installed
+	ruff check .
+	ruff format --check .
+
+test: lint sample
+	python -m pytest

@@ -1,0 +1,317 @@
+"""Stage 4: how well the members, their ensemble and dlib's descriptor tell people apart."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pandas as pd
+
+from faceverify import (
+    annotations,
+    baseline,
+    errors,
+    features,
+    files,
+    gallery,
+    metrics,
+    model,
+    parameters,
+    photos,
+    store,
+    tables,
+    verification,
+)
+from faceverify.landmarks import interocular_distance, unflatten
+from faceverify.targets import LandmarkRange
+
+DATA, PREPARED, MODELS, CACHE = Path("data"), Path("prepared"), Path("models"), Path(".cache")
+METRICS, PLOTS = Path("metrics"), Path("plots")
+SPLITS = ("train", "val")
+# The six figures that people compare; each comes with _low and _high.
+SUMMARY = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
+ENDS = ("", "_low", "_high")
+GROUPED_BY = ("Male", "Young", "Pale_Skin", "Eyeglasses")
+ENSEMBLE, BASELINE = "ensemble", "dlib"
+WORST = 12
+ROC_POINTS, BINS = 200, 40
+
+
+class Photos(NamedTuple):
+    """The photos that are judged: their file names, people, sources and true landmarks."""
+
+    names: list[str]
+    identities: np.ndarray  # (n,)
+    sources: list[str]
+    landmarks: np.ndarray  # (n, 136) in pixels
+
+    def read(self, name: str) -> bytes:
+        """A photo's encoded bytes."""
+        return files.inside(PREPARED / "selected", name).read_bytes()
+
+
+class Scores(NamedTuple):
+    """A model's scores of the pairs of each split, and where it decides."""
+
+    values: dict[str, np.ndarray]
+    decision: verification.Decision
+    landmark_error: dict[str, float] | None
+
+
+def main() -> None:
+    """Score the same pairs with every model and write metrics, plots and gallery."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    settings = parameters.load(Path("params.yaml"))
+    judged, pairs = load_pairs(settings)
+    scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}
+    scores[ENSEMBLE] = ensemble_scores(scores, pairs, settings)
+    scores[BASELINE] = baseline_scores(judged, pairs)
+
+    groups = attribute_masks(judged, pairs["val"])
+    details = {
+        name: details_of(model_scores, pairs, groups, settings)
+        for name, model_scores in scores.items()
+    }
+    compare_with_baseline(details)
+    for name in details:
+        print_model(name, details[name])
+    summary = {
+        name: {f"{key}{end}": report["val"][f"{key}{end}"] for key in SUMMARY for end in ENDS}
+        for name, report in details.items()
+    }
+    files.write_json(METRICS / "summary.json", summary, indent=2)
+    files.write_json(METRICS / "details.json", details, indent=2)
+    write_plots(scores, pairs["val"])
+    write_gallery(scores[ENSEMBLE], judged, pairs["val"])
+    print(
+        f"metrics/summary.json has the six figures that decide, metrics/details.json the rest; "
+        f"worst errors: {PLOTS / 'gallery'}; plots: dvc plots show"
+    )
+
+
+def load_pairs(
+    settings: parameters.Parameters,
+) -> tuple[Photos, dict[str, verification.VerificationPairs]]:
+    """The photos of both splits, and the verification pairs of each."""
+    selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
+    paired = tables.read(PREPARED / "pairs.csv", tables.PAIRS)
+    landmarks = files.read_json(PREPARED / "selected.json")
+    judged = Photos(
+        selected.name.tolist(),
+        selected.identity.to_numpy(),
+        selected.source.tolist(),
+        np.array([landmarks[name] for name in selected.name]),
+    )
+    rng = np.random.default_rng(settings.seed)
+    pairs = {}
+    for split in SPLITS:
+        part = paired[paired.split == split]
+        used = selected.source.isin({*part.first_source, *part.second_source})
+        rows = np.flatnonzero(used)
+        pairs[split] = verification.make_verification_pairs(
+            rows, judged.identities[rows], settings.evaluate.genuine_per_identity, rng
+        )
+        genuine = int(pairs[split].same.sum())
+        print(
+            f"{split}: {genuine:,} genuine and {len(pairs[split].same) - genuine:,} impostor "
+            f"pairs of {len(np.unique(pairs[split].identities)):,} people"
+        )
+    return judged, pairs
+
+
+def member_scores(
+    name: str,
+    judged: Photos,
+    pairs: dict[str, verification.VerificationPairs],
+    settings: parameters.Parameters,
+) -> Scores:
+    """theta of a member for all pairs, and how far its landmarks lie from dlib's."""
+    trained = store.load(MODELS / name)
+    if trained.description["brain_trainable"]:
+        whole = model.join(trained.brain, trained.tower)
+        batches = list(features.run_photos(whole, judged.names, judged.read))
+    else:
+        values, rows = features.brain_features(trained.brain, judged.names, judged.read, CACHE)
+        size = features.BATCH_SIZE
+        parts = (rows[i : i + size] for i in range(0, len(rows), size))
+        batches = [trained.tower.predict_on_batch(values[part]) for part in parts]
+    tails, predicted = (np.concatenate([b[key] for b in batches]) for key in ("tail", "landmarks"))
+    limits = LandmarkRange.load(PREPARED / "landmark_range.json")
+    truth, guess = unflatten(judged.landmarks), unflatten(limits.denormalize(predicted))
+    errors_ = np.linalg.norm(guess - truth, axis=-1).mean(axis=-1) / interocular_distance(truth)
+    return decided(
+        lambda split: verification.thetas(tails, pairs[split].photos),
+        pairs,
+        (settings.threshold, settings.accept_threshold),
+        {s: float(errors_[np.unique(pairs[s].photos)].mean()) for s in SPLITS},
+    )
+
+
+def ensemble_scores(
+    scores: dict[str, Scores],
+    pairs: dict[str, verification.VerificationPairs],
+    settings: parameters.Parameters,
+) -> Scores:
+    """The weighted mean of the members' theta."""
+    return decided(
+        lambda split: sum(w * scores[name].values[split] for name, w in settings.ensemble.items()),
+        pairs,
+        (settings.threshold, settings.accept_threshold),
+    )
+
+
+def baseline_scores(judged: Photos, pairs: dict[str, verification.VerificationPairs]) -> Scores:
+    """Distances of dlib's descriptors, at dlib's own threshold."""
+    described = baseline.descriptors(
+        [PREPARED / "selected" / name for name in judged.names],
+        judged.landmarks.tolist(),
+        DATA / "dlib_face_recognition_resnet_model_v1.dat",
+        CACHE,
+    )
+    return decided(
+        lambda split: verification.distances(described, pairs[split].photos),
+        pairs,
+        (baseline.THRESHOLD, baseline.THRESHOLD),
+    )
+
+
+def decided(
+    score: Callable[[str], np.ndarray],
+    pairs: dict[str, verification.VerificationPairs],
+    thresholds: tuple[float, float],
+    landmark_error: dict[str, float] | None = None,
+) -> Scores:
+    """Score both splits; the fitted threshold comes from train, whose people are not in val."""
+    values = {split: score(split) for split in SPLITS}
+    fitted = metrics.fitted_threshold(values["train"], pairs["train"].same)
+    return Scores(values, verification.Decision(*thresholds, fitted), landmark_error)
+
+
+def attribute_masks(judged: Photos, pairs: verification.VerificationPairs) -> dict[str, np.ndarray]:
+    """The groups of pairs by attribute, for each attribute that the data has."""
+    attributes = annotations.read_attributes(DATA / "list_attr_celeba.txt")
+    row = {photo: i for i, photo in enumerate(attributes.photos)}
+    rows = np.array([row[source] for source in judged.sources])
+    groups = {}
+    for name in GROUPED_BY:
+        if name in attributes.names:
+            present = attributes.column(name)[rows][pairs.photos]
+            groups |= verification.attribute_groups(present, name)
+    return groups
+
+
+def details_of(
+    scores: Scores,
+    pairs: dict[str, verification.VerificationPairs],
+    groups: dict[str, np.ndarray],
+    settings: parameters.Parameters,
+) -> dict:
+    """Everything that is reported of one model."""
+    resampling = {"resamples": settings.evaluate.resamples, "seed": settings.seed}
+    report = {key: round(value, 6) for key, value in scores.decision._asdict().items()}
+    if scores.landmark_error:
+        report["landmark_error"] = {k: round(v, 6) for k, v in scores.landmark_error.items()}
+    for split in SPLITS:
+        part = pairs[split]
+        report[split] = {
+            "people": len(np.unique(part.identities)),
+            "genuine": int(part.same.sum()),
+            "impostor": int((~part.same).sum()),
+        } | verification.figures(scores.values[split], part, scores.decision, **resampling)
+    # The fitted threshold was chosen on the train pairs: no figure of theirs may use it.
+    for end in ENDS:
+        del report["train"][f"accuracy_fitted{end}"]
+    report["groups"] = metrics.group_error_rates(
+        scores.values["val"],
+        pairs["val"].same,
+        pairs["val"].identities,
+        groups,
+        threshold=scores.decision.accept_threshold,
+        **resampling,
+    )
+    return report
+
+
+def compare_with_baseline(details: dict[str, dict]) -> None:
+    """Say in each model's report whether it loses to dlib's descriptor."""
+    best = details[BASELINE]["val"]
+    for name, report in details.items():
+        if name != BASELINE:
+            behind = [k for k in ("accuracy_fitted", "auc") if report["val"][k] < best[k]]
+            report["loses_to_baseline_in"] = behind
+
+
+def print_model(name: str, report: dict) -> None:
+    """One line for a model: its six figures with intervals, and whether it loses."""
+    val = report["val"]
+    figures = ", ".join(
+        f"{key} {val[key]:.3f} [{val[f'{key}_low']:.3f}, {val[f'{key}_high']:.3f}]"
+        for key in SUMMARY
+    )
+    behind = report.get("loses_to_baseline_in")
+    verdict = f"; loses to {BASELINE} in {' and '.join(behind)}" if behind else ""
+    print(f"{name}: {figures}{verdict}")
+
+
+def write_plots(scores: dict[str, Scores], pairs: verification.VerificationPairs) -> None:
+    """The data of the plots that dvc.yaml declares."""
+    curves = []
+    for name, model_scores in scores.items():
+        fmr, tar, _ = metrics.roc(model_scores.values["val"], pairs.same)
+        keep = np.unique(np.linspace(0, len(fmr) - 1, ROC_POINTS).round().astype(int))
+        curves.append(pd.DataFrame({"model": name, "fmr": fmr[keep], "tar": tar[keep]}))
+    tables.write(PLOTS / "roc.csv", pd.concat(curves).round(6))
+
+    theta = scores[ENSEMBLE].values["val"]
+    edges = np.linspace(0, max(theta.max(), scores[ENSEMBLE].decision.accept_threshold), BINS + 1)
+    histograms = [
+        pd.DataFrame(
+            {
+                "theta": ((edges[1:] + edges[:-1]) / 2).round(6),
+                "kind": kind,
+                "share": np.histogram(theta[mask], edges)[0] / max(mask.sum(), 1),
+            }
+        )
+        for kind, mask in (("genuine", pairs.same), ("impostor", ~pairs.same))
+    ]
+    tables.write(PLOTS / "scores.csv", pd.concat(histograms).round(6))
+
+    accepted = theta < scores[ENSEMBLE].decision.accept_threshold
+    confusion = pd.DataFrame(
+        {
+            "actual": np.where(pairs.same, "same person", "different people"),
+            "predicted": np.where(accepted, "accepted", "refused"),
+        }
+    )
+    counts = confusion.value_counts(sort=False).rename("pairs").reset_index()
+    tables.write(PLOTS / "confusion.csv", counts)
+
+
+def write_gallery(scores: Scores, judged: Photos, pairs: verification.VerificationPairs) -> None:
+    """Pictures of the ensemble's worst errors. They show faces: never in git or a report."""
+    theta, limit = scores.values["val"], scores.decision.accept_threshold
+
+    def exhibit(i: int) -> gallery.Exhibit:
+        first, second = (
+            photos.decode_aligned(judged.read(judged.names[row])) for row in pairs.photos[i]
+        )
+        names = " ".join(judged.sources[row] for row in pairs.photos[i])
+        return gallery.Exhibit(first, second, f"theta {theta[i]:.3f}  {names}")
+
+    accepts, rejects = verification.worst(theta, pairs, limit, WORST)
+    with files.replacing_folder(PLOTS / "gallery") as folder:
+        for kind, title, worst in (
+            ("false_accepts", "Different people, accepted", accepts),
+            ("false_rejects", "Same person, refused", rejects),
+        ):
+            heading = f"{title} (theta, limit {limit:g}): the worst {len(worst)}"
+            picture = gallery.render(heading, [exhibit(i) for i in worst])
+            (folder / f"{kind}.png").write_bytes(photos.encode_png(picture))
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,60 @@
+"""The baseline: dlib's face descriptor, 128 numbers whose distance below 0.6 means one person."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dlib
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from faceverify.errors import InputError
+from faceverify.features import stored
+from faceverify.landmarks import unflatten
+from faceverify.photos import decode_aligned
+
+# dlib's own threshold on the Euclidean distance;
+# http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
+THRESHOLD = 0.6
+NUMBERS = 128
+
+
+def descriptors(
+    paths: Sequence[Path], landmarks: Sequence[Sequence[int]], model_file: Path, cache: Path
+) -> np.ndarray:
+    """Describe aligned photos, float32 (photos, 128), on all cores, once for equal inputs.
+
+    `landmarks` are each photo's 136 numbers in pixels. Raises InputError for a model file that
+    is missing or is none.
+    """
+    if not model_file.is_file():
+        raise InputError(f"{model_file} is missing; `python src/make_sample.py` puts it there")
+
+    def batches() -> Iterator[np.ndarray]:
+        jobs = (
+            joblib.delayed(_describe)(path, numbers, model_file)
+            for path, numbers in zip(paths, landmarks, strict=True)
+        )
+        found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+        for row in tqdm(found, "dlib descriptors", len(paths), unit="photo", disable=None):
+            yield row[None]
+
+    inputs = [f"dlib {dlib.__version__} {list(landmarks)}", model_file, *paths]
+    return stored(cache, inputs, (len(paths), NUMBERS), batches)
+
+
+def _describe(path: Path, landmarks: Sequence[int], model_file: Path) -> np.ndarray:
+    photo = decode_aligned(path.read_bytes())
+    points = [dlib.point(int(x), int(y)) for x, y in unflatten(landmarks)]
+    whole = dlib.rectangle(0, 0, photo.shape[1] - 1, photo.shape[0] - 1)
+    shape = dlib.full_object_detection(whole, points)
+    return np.array(_model(model_file).compute_face_descriptor(photo, shape), np.float32)
+
+
+@functools.cache
+def _model(file: Path) -> dlib.face_recognition_model_v1:
+    try:
+        return dlib.face_recognition_model_v1(str(file))
+    except RuntimeError as error:
+        raise InputError(f"{file} is not a dlib face descriptor model: {error}") from None
