@@ -52,8 +52,9 @@ MODEL_FOLDER = "face_recognition_models-0.3.0/face_recognition_models/models"
 PREDICTOR = "shape_predictor_68_face_landmarks.dat"
 MODELS = (PREDICTOR, "dlib_face_recognition_resnet_model_v1.dat")
 
-# Upsampling and replicated border (in pixels of the photo) with which the faces were found.
-SEARCHES = ((4, 28), (4, 56))
+# How the photos are shown to dlib: their faces fill the frame and are small.
+BORDER = 28  # replicated pixels of the photo on each side
+UPSAMPLING = 4
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def main() -> None:
     if dvc_says_changed():
         refuse(built)
     dvc("commit", "--force", "data.dvc")
-    print("data/ holds 400 photos of 40 people and matches data.dvc; next: dvc repro")
+    print("data/ is what data.dvc describes; next: dvc repro")
 
 
 def refuse(built: bool) -> None:
@@ -210,24 +211,19 @@ def fit_alignment(photo_archive: Path, model_archive: Path) -> None:
 
 
 def fit(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
-    """The alignment of one grey photo, uint8 (112, 92), with the first search that finds a face."""
-    for scale, border in SEARCHES:
-        framed = cv2.copyMakeBorder(photo, *[border] * 4, cv2.BORDER_REPLICATE)
-        large = cv2.resize(framed, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        try:
-            points = landmarks.find_landmarks(
-                cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), predictor_file
-            )
-        except errors.UnusableError:
-            continue
-        # Pixel centres lie at whole numbers in both photos.
-        return alignment.alignment_matrix((points + 0.5) / scale - 0.5 - border)
-    raise errors.UnusableError("no face found")
+    """The alignment of one grey photo, uint8 (112, 92); UnusableError when no face is found."""
+    framed = cv2.copyMakeBorder(photo, *[BORDER] * 4, cv2.BORDER_REPLICATE)
+    large = cv2.resize(framed, None, fx=UPSAMPLING, fy=UPSAMPLING, interpolation=cv2.INTER_CUBIC)
+    points = landmarks.find_landmarks(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), predictor_file)
+    # Pixel centres lie at whole numbers in both photos.
+    return alignment.alignment_matrix((points + 0.5) / UPSAMPLING - 0.5 - BORDER)
 
 
 def dvc_says_changed() -> bool:
-    """Whether data/ differs from what data.dvc describes."""
-    return bool(json.loads(dvc("status", "--json", "data.dvc")))
+    """Whether data/ differs from what data.dvc describes, be that in DVC's cache or not."""
+    # `dvc status` would not say: of data that is not in the cache yet it tells only that.
+    uncommitted = json.loads(dvc("data", "status", "--json")).get("uncommitted", {})
+    return any("data/" in names for names in uncommitted.values())
 
 
 def dvc(*arguments: str) -> str:

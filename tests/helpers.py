@@ -1,0 +1,58 @@
+"""What several test files share: parameter files, small data folders, stage scripts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PREDICTOR = "shape_predictor_68_face_landmarks.dat"
+
+
+def write_parameters(folder: Path, changes: dict[str, Any] | None = None) -> Path:
+    """The shipped params.yaml with other values at some dotted keys; `...` takes a key out."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    values["model"]["brain_weights"] = None  # a file of pretrained/ is not in this folder
+    for key, value in (changes or {}).items():
+        *groups, last = key.split(".")
+        place = values
+        for group in groups:
+            place = place[group]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def sample_photos(sample: Path, people: int, photos: int) -> dict[int, list[str]]:
+    """Person -> the first photo names, of the first people of the sample."""
+    found: dict[int, list[str]] = {}
+    for line in (sample / "identity_CelebA.txt").read_text().splitlines():
+        name, person = line.split()
+        found.setdefault(int(person), []).append(name)
+    return {person: found[person][:photos] for person in sorted(found)[:people]}
+
+
+def run_script(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """Run a script of src/ in a folder, as a user does."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "src" / name), *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def error_line(result: subprocess.CompletedProcess) -> str:
+    """The one line that a user's mistake ends with."""
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    return lines[0]

@@ -1,0 +1,343 @@
+"""params.yaml: what is accepted, and the one line that names what is not."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from faceverify import parameters
+from faceverify.errors import InputError
+from helpers import ROOT, write_parameters
+
+SHIPPED = sorted(ROOT.glob("params*.yaml"))
+
+
+def refusal(path: Path) -> str:
+    """What the one line says after the file's name."""
+    with pytest.raises(InputError) as caught:
+        parameters.load(path)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path)).removeprefix(": ")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_files_load_with_four_members(path):
+    settings = parameters.load(path)
+    assert set(settings.members) == {"ja", "mar", "alip", "rai"}
+    assert settings.ensemble == {"ja": 0.7, "mar": 0.1, "alip": 0.1, "rai": 0.1}
+    assert not any("alpha" in overrides for overrides in settings.members.values())
+    assert settings.member("mar").dropout > 0
+
+
+def test_celeba_settings_are_the_originals():
+    settings = parameters.load(ROOT / "params.celeba.yaml")
+    training = settings.member("ja")
+    assert (training.lr, training.batch_size, training.epochs) == (3e-6, 32, 20)
+    assert (training.alpha, training.beta, training.gamma, training.delta) == (0.5, 0.5, 1, 1)
+    assert (training.seed, training.threshold, settings.accept_threshold) == (2356, 0.5, 0.6)
+    assert training.model.brain_trainable
+    assert settings.select.require == ["Attractive"]
+    excluded = {"Eyeglasses", "Bangs", "Wearing_Hat", "Smiling", "Mouth_Slightly_Open"}
+    assert set(settings.select.exclude) == excluded
+    assert settings.select.faces_per_identity == 4
+    assert settings.pair.pairs_per_identity is None
+    assert settings.pair.split_by == "identity"
+    assert settings.pair.val_share == 0.25
+
+
+def test_both_shipped_files_have_the_same_keys():
+    def keys(values, prefix=""):
+        if not isinstance(values, dict):
+            return {prefix}
+        return set().union(*(keys(v, f"{prefix}.{k}") for k, v in values.items()), set())
+
+    found = []
+    for path in SHIPPED:
+        values = yaml.safe_load(path.read_text())
+        values.pop("members")
+        found.append(keys(values))
+    assert len(found) == 2
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("alpha", True),
+        ("alpha", "half"),
+        ("alpha", None),
+        ("alpha", [0.5]),
+        ("alpha", -0.1),
+        ("gamma", float("nan")),
+        ("gamma", float("inf")),
+        ("gamma", "nan"),
+        ("gamma", "inf"),
+        ("delta", -1),
+        ("delta", 3.2),
+        ("lr", True),
+        ("lr", 0),
+        ("lr", -1e-3),
+        ("lr", float("nan")),
+        ("dropout", 1),
+        ("dropout", -0.1),
+        ("l2", -1e-4),
+        ("threshold", 180),
+        ("accept_threshold", -0.1),
+        ("accept_threshold", 35),
+        ("epochs", True),
+        ("epochs", "20"),
+        ("epochs", 20.0),
+        ("epochs", 0),
+        ("batch_size", "32"),
+        ("batch_size", 0),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("seed", 1.5),
+        ("seed", True),
+        ("select", None),
+        ("select.landmark_model", "landmarks.dat"),
+        ("select.require", "Attractive"),
+        ("select.require", None),
+        ("select.faces_per_identity", 3),
+        ("select.faces_per_identity", "10"),
+        ("select.faces_per_identity", True),
+        ("pair.pairs_per_identity", 0),
+        ("pair.pairs_per_identity", True),
+        ("pair.pairs_per_identity", "16"),
+        ("pair.split_by", "photo"),
+        ("pair.val_share", 0),
+        ("pair.val_share", 1),
+        ("pair.val_share", True),
+        ("pair.val_share", float("nan")),
+        ("model.brain", None),
+        ("model.brain_trainable", 1),
+        ("model.brain_trainable", "true"),
+        ("model.head_filters", 0),
+        ("model.head_filters", 16.0),
+        ("model.neck_units", []),
+        ("model.neck_units", 150),
+        ("model.tail_units", [100]),
+        ("model.tail_units", [100, 128, 64]),
+        ("ensemble.ja", True),
+        ("ensemble.ja", -0.1),
+        ("ensemble.ja", float("nan")),
+        ("evaluate.genuine_per_identity", 0),
+        ("evaluate.resamples", 99),
+        ("evaluate.resamples", "1000"),
+        ("members", {}),
+        ("members", ["ja"]),
+        ("members.ja", None),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_key(tmp_path, key, value):
+    message = refusal(write_parameters(tmp_path, {key: value}))
+    assert message.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("key", ["model.neck_units", "model.tail_units"])
+@pytest.mark.parametrize("unit", [True, 0, "100", 1.5])
+def test_a_wrong_number_of_a_list_is_refused_by_its_place(tmp_path, key, unit):
+    assert refusal(write_parameters(tmp_path, {key: [10, unit]})).startswith(f"{key}.1: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high"),
+    [
+        ("delta", 0, 3.14159),
+        ("dropout", 0, 0.999),
+        ("accept_threshold", 0, 3.14159),
+        ("seed", 0, 2**32 - 1),
+        ("pair.val_share", 0.001, 0.999),
+        ("select.faces_per_identity", 4, 1000),
+    ],
+)
+def test_the_ends_of_a_range_are_accepted(tmp_path, key, low, high):
+    for value in (low, high):
+        parameters.load(write_parameters(tmp_path, {key: value}))
+
+
+@pytest.mark.parametrize(
+    "key", ["alfa", "select.reqire", "pair.split", "model.units", "evaluate.x"]
+)
+def test_an_unknown_key_is_refused(tmp_path, key):
+    assert refusal(write_parameters(tmp_path, {key: 1})) == f"{key}: unknown key"
+
+
+def every_key():
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    groups = ("select", "pair", "model", "evaluate")
+    return [*values, *(f"{group}.{key}" for group in groups for key in values[group])]
+
+
+@pytest.mark.parametrize("key", every_key())
+def test_a_missing_key_is_refused(tmp_path, key):
+    assert refusal(write_parameters(tmp_path, {key: ...})) == f"{key}: missing key"
+
+
+def test_an_attribute_cannot_be_required_and_excluded(tmp_path):
+    changes = {"select.require": ["Male", "Young"], "select.exclude": ["Young"]}
+    assert refusal(write_parameters(tmp_path, changes)).startswith("select: Young is both")
+
+
+def test_a_missing_file_says_where_to_run(tmp_path):
+    assert refusal(tmp_path / "params.yaml").startswith(" is missing; run this from the repository")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"alpha: [0.5", "is not valid YAML"),
+        (b"alpha: beta: 1", "is not valid YAML"),
+        (b"alpha: \x00", "is not valid YAML"),
+        (b"alpha: 2020-13-45", "is not valid YAML"),
+        (b"alpha: !!python/object:os.system {}", "is not valid YAML"),
+        (b"\xff\xd8\xff\xe0", "is not valid YAML"),
+        (b"", "holds no parameters"),
+        (b"- 1\n- 2\n", "holds no parameters"),
+        (b"just text", "holds no parameters"),
+    ],
+    ids=["open", "nested", "nul", "date", "tag", "binary", "empty", "list", "text"],
+)
+def test_a_file_that_is_not_yaml_is_refused(tmp_path, content, said):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    assert said in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("3e-6", 3e-6), ("1e-05", 1e-5), ("1e3", 1e3), ("1.0e-3", 1e-3)]
+)
+def test_numbers_that_yaml_reads_as_strings_are_numbers(tmp_path, text, value):
+    path = write_parameters(tmp_path, {"lr": "LR", "members.mar": {"l2": "LR"}})
+    path.write_text(path.read_text().replace("LR", text))
+    settings = parameters.load(path)
+    assert settings.lr == value
+    assert settings.member("ja").lr == value
+    assert settings.member("mar").l2 == value
+    assert isinstance(settings.member("mar").l2, float)
+
+
+def test_such_a_string_is_what_yaml_gives():
+    assert yaml.safe_load("3e-6") == "3e-6"  # else the test above tests nothing
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("pretrained/absent.weights.h5", "there is no file"),
+        ("pretrained", "there is no file"),
+        ("brain.weights.h5", "must lie in pretrained/"),
+        ("pretrained/../brain.weights.h5", "must lie in pretrained/"),
+        ("pretrained/link.weights.h5", "must lie in pretrained/"),
+        ("/etc/hostname", "must lie in pretrained/"),
+    ],
+)
+@pytest.mark.parametrize("key", ["model.brain_weights", "members.mar.brain_weights"])
+def test_a_wrong_brain_weight_file_is_refused_by_its_key(tmp_path, key, name, reason):
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "brain.weights.h5").write_bytes(b"")
+    (tmp_path / "pretrained/link.weights.h5").symlink_to(tmp_path / "brain.weights.h5")
+    message = refusal(write_parameters(tmp_path, {key: name}))
+    assert reason in message
+    assert name in message
+    assert message.startswith(f"{key}: ")
+
+
+def test_a_brain_weight_file_in_pretrained_is_accepted(tmp_path):
+    (tmp_path / "pretrained").mkdir()
+    (tmp_path / "pretrained/brain.weights.h5").write_bytes(b"")
+    path = write_parameters(tmp_path, {"model.brain_weights": "pretrained/brain.weights.h5"})
+    assert parameters.load(path).model.brain_weights == "pretrained/brain.weights.h5"
+
+
+@pytest.mark.parametrize("weight", [0.8, 0.6, 0.70001])
+def test_ensemble_weights_that_do_not_sum_to_one_are_refused(tmp_path, weight):
+    message = refusal(write_parameters(tmp_path, {"ensemble.ja": weight}))
+    assert message.startswith("ensemble: the weights sum to ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "odd"),
+    [
+        ({"ensemble.zoe": 0.0}, "zoe"),
+        ({"ensemble.rai": ..., "ensemble.ja": 0.8}, "rai"),
+        ({"members.zoe": {}}, "zoe"),
+    ],
+)
+def test_an_ensemble_of_other_members_is_refused(tmp_path, changes, odd):
+    message = refusal(write_parameters(tmp_path, changes))
+    assert message.startswith("ensemble")
+    assert repr(odd) in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("alpha", 0.3),
+        ("lrr", 1e-3),
+        ("epochs", 3),
+        ("threshold", 0.4),
+        ("model", {"head_filters": 3}),
+        ("dropout", 1.0),
+        ("dropout", True),
+        ("lr", 0),
+        ("lr", float("nan")),
+        ("delta", 4),
+        ("seed", "7"),
+        ("seed", 7.0),
+        ("head_filters", 0),
+        ("brain_trainable", 1),
+        ("tail_units", [100]),
+        ("l2", None),
+    ],
+)
+def test_a_wrong_override_is_refused_by_its_key(tmp_path, key, value):
+    message = refusal(write_parameters(tmp_path, {"members.rai": {key: value}}))
+    assert message.startswith(f"members.rai.{key}: ")
+
+
+@pytest.mark.parametrize("name", ["1st", "a-b", "a.b", "", "../x", 7])
+def test_a_member_name_that_cannot_be_a_folder_and_a_key_is_refused(tmp_path, name):
+    path = write_parameters(tmp_path, {"members": {name: {}}, "ensemble": {name: 1}})
+    assert refusal(path).startswith(f"members.{name}: ")
+
+
+def test_a_member_trains_with_its_overrides_over_the_shared_values(tmp_path):
+    overrides = {"lr": 0.01, "delta": 1.5, "seed": 7, "head_filters": 8, "neck_units": [5, 6]}
+    path = write_parameters(tmp_path, {"alpha": 0.3, "members.mar": overrides})
+    settings = parameters.load(path)
+    shared, own = settings.member("ja"), settings.member("mar")
+    assert (own.lr, own.delta, own.seed) == (0.01, 1.5, 7)
+    assert (own.model.head_filters, own.model.neck_units) == (8, [5, 6])
+    same = {"lr": shared.lr, "delta": shared.delta, "seed": shared.seed, "model": shared.model}
+    assert own.model_copy(update=same) == shared
+    kept = shared.model.model_dump(include={"head_filters", "neck_units"})
+    assert own.model.model_copy(update=kept) == shared.model
+    assert own.alpha == shared.alpha == 0.3
+    assert (settings.lr, settings.model) == (shared.lr, shared.model)  # untouched
+
+
+def test_each_key_that_a_member_may_override_takes_effect(tmp_path):
+    values = {"lr": 0.02, "dropout": 0.3, "l2": 0.1, "beta": 0.9, "gamma": 0.8, "delta": 2.0}
+    sizes = {
+        "brain": "MobileNetV2",
+        "brain_layer": "block_6_expand_relu",
+        "brain_weights": "imagenet",
+        "brain_trainable": True,
+        "head_filters": 3,
+        "neck_units": [9],
+        "tail_units": [4, 5],
+    }
+    values["seed"] = 11
+    settings = parameters.load(write_parameters(tmp_path, {"members.ja": {**values, **sizes}}))
+    own = settings.member("ja")
+    assert {key: getattr(own, key) for key in values} == values
+    assert own.model.model_dump() == sizes
+
+
+def test_messages_do_not_name_pydantic_or_its_site(tmp_path):
+    message = refusal(write_parameters(tmp_path, {"select.faces_per_identity": 3}))
+    assert not re.search(r"pydantic|https?://|ValidationError", message)

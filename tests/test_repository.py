@@ -1,0 +1,118 @@
+"""The repository as DVC and a reader see it."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SRC = ROOT / "src"
+STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate")
+SCRIPTS = (*STAGES, "make_sample")
+
+
+def stage(name: str) -> dict:
+    definition = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][name]
+    return definition.get("do", definition)
+
+
+def imported(path: Path) -> set[Path]:
+    """The library modules that a file imports itself."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "faceverify":
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faceverify."):
+            modules.add(node.module.split(".")[1])
+    return {SRC / "faceverify" / f"{name}.py" for name in modules}
+
+
+def code_of(script: Path) -> set[str]:
+    """The script and every library module that it uses, also through others."""
+    found, left = {script}, [script]
+    while left:
+        new = imported(left.pop()) - found
+        found |= new
+        left += new
+    return {str(path.relative_to(ROOT)) for path in found}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_its_script_and_all_library_code_that_it_uses(name):
+    deps = stage(name)["deps"]
+    assert {dep for dep in deps if dep.startswith("src/")} == code_of(SRC / f"{name}.py")
+    assert deps == sorted(deps)
+    assert stage(name)["params"] == sorted(stage(name)["params"])
+    assert stage(name)["cmd"].startswith(f"python src/{name}.py")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_script_imports_another_script(name):
+    tree = ast.parse((SRC / f"{name}.py").read_text())
+    names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+    assert not names & set(SCRIPTS)
+
+
+def test_the_library_knows_nothing_of_dvc_or_of_the_parameter_file():
+    for path in (SRC / "faceverify").glob("*.py"):
+        assert not re.search(r"^(import|from) dvc", path.read_text(), re.MULTILINE), path
+
+
+def test_every_member_is_evaluated():
+    members = set(yaml.safe_load((ROOT / "params.yaml").read_text())["members"])
+    deps, params = stage("evaluate")["deps"], stage("evaluate")["params"]
+    assert {f"models/{name}" for name in members} == {d for d in deps if d.startswith("models/")}
+    assert {f"ensemble.{name}" for name in members} == {p for p in params if p[:9] == "ensemble."}
+
+
+def test_the_default_remote_is_the_teams_bucket():
+    config = (ROOT / ".dvc/config").read_text()
+    assert "remote = gcs" in config
+    assert "url = gs://handsome-dracula/machine-learning" in config
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_explains_itself(name):
+    result = run(ROOT, name, "--help")
+    assert result.returncode == 0
+    assert f"usage: {name}.py" in result.stdout
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_outside_the_repository_a_script_says_what_is_missing(name, tmp_path):
+    arguments = ["ja"] if name == "train" else []
+    result = run(tmp_path, name, *arguments)
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last == f"{name}.py: error: params.yaml is missing; run this from the repository's root"
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ("pair_faces", "write_records", "train", "evaluate"))
+def test_a_stage_without_its_inputs_says_what_to_run(name, tmp_path):
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    result = run(tmp_path, name, *(["ja"] if name == "train" else []))
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"{name}.py: error: prepared/")
+    assert "dvc repro" in last
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "models").exists()
+
+
+def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, str(SRC / f"{script}.py"), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )

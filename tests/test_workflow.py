@@ -1,0 +1,148 @@
+"""The team's daily commands, against real DVC in a small clone of the repository."""
+
+import csv
+import io
+import json
+
+import pytest
+import yaml
+
+from tiny import Clone, make_clone
+
+MEMBERS = {"ja", "mar", "alip", "rai"}
+TRAINING = {f"train@{name}" for name in MEMBERS}
+ALL = {"select_faces", "pair_faces", "write_records", "evaluate"} | TRAINING
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory, sample) -> Clone:
+    """A clone whose pipeline has run once, everything committed."""
+    made = make_clone(tmp_path_factory.mktemp("clone"), sample)
+    first = made.dvc("repro")
+    assert made.stages_run(first.stdout) == ALL
+    made.git("add", "--all")
+    made.git("commit", "--quiet", "--message", "The pipeline has run")
+    return made
+
+
+@pytest.fixture
+def unchanged(clone):
+    """The clone, brought back to its committed state after the test."""
+    yield clone
+    clone.git("reset", "--quiet", "--hard")
+    clone.dvc("checkout", "--quiet")
+
+
+def summary(clone: Clone) -> dict:
+    return json.loads((clone.folder / "metrics/summary.json").read_text())
+
+
+def test_a_second_repro_does_nothing(clone):
+    result = clone.dvc("repro")
+    assert clone.stages_run(result.stdout) == set()
+    assert clone.json("status", "--json") == {}
+    assert clone.git("status", "--porcelain") == ""
+
+
+def test_a_forced_repro_gives_the_same_bytes(unchanged):
+    before = unchanged.lock()
+    result = unchanged.dvc("repro", "--force")
+    assert unchanged.stages_run(result.stdout) == ALL
+    assert unchanged.lock() == before
+    assert unchanged.git("status", "--porcelain") == ""
+
+
+def test_alpha_reruns_training_and_what_depends_on_it(unchanged):
+    before = summary(unchanged)
+    result = unchanged.dvc("exp", "run", "--name", "alpha03", "-S", "alpha=0.3")
+    assert unchanged.stages_run(result.stdout) == TRAINING | {"evaluate"}
+    assert summary(unchanged) != before
+
+    difference = unchanged.json("metrics", "diff", "--json")["metrics/summary.json"]
+    assert {name.split(".")[0] for name in difference} == MEMBERS | {"ensemble"}
+    parameters = unchanged.json("params", "diff", "--json")["params.yaml"]
+    assert list(parameters) == ["alpha"]
+    assert (parameters["alpha"]["old"], parameters["alpha"]["new"]) == (0.5, 0.3)
+    table = csv.DictReader(io.StringIO(unchanged.dvc("exp", "show", "--csv").stdout))
+    column = next(name for name in table.fieldnames if name.endswith("ensemble.auc"))
+    rows = list(table)
+    run = next(row for row in rows if row["Experiment"] == "alpha03")
+    base = next(row for row in rows if row["rev"] == "main")
+    assert (run["alpha"], base["alpha"]) == ("0.3", "0.5")
+    assert run[column] != base[column]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (["accept_threshold=0.5"], {"evaluate"}),
+        (["ensemble.ja=0.4", "ensemble.mar=0.4"], {"evaluate"}),
+        (["lr=1e-5"], TRAINING | {"evaluate"}),
+        (["members.mar.dropout=0.2"], {"train@mar", "evaluate"}),
+        (["select.faces_per_identity=5"], {"select_faces"}),
+    ],
+    ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else value[0],
+)
+def test_a_parameter_reruns_only_what_reads_it(unchanged, change, expected):
+    options = [word for setting in change for word in ("-S", setting)]
+    # Nobody has five photos here: the stage that reads that number runs, and says so.
+    possible = "faces_per_identity" not in change[0]
+    result = unchanged.dvc("exp", "run", *options, check=possible)
+    assert unchanged.stages_run(result.stdout) == expected
+    if not possible:
+        assert "no person has enough usable faces" in result.stderr
+
+
+def test_yaml_reads_the_changed_lr_as_a_string(unchanged):
+    unchanged.dvc("exp", "run", "-S", "lr=1e-5", "pair_faces")
+    values = yaml.safe_load((unchanged.folder / "params.yaml").read_text())
+    assert values["lr"] == "1e-05"
+
+
+def test_a_wrong_parameter_stops_before_any_work_and_loses_nothing(unchanged):
+    before = unchanged.lock()
+    result = unchanged.dvc("exp", "run", "-S", "pair.val_share=1.5", check=False)
+    assert result.returncode != 0
+    assert "params.yaml: pair.val_share: Input should be less than 1 (got 1.5)" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert unchanged.lock() == before
+
+
+def test_git_holds_small_metrics_and_plots_but_no_faces(clone):
+    tracked = clone.git("ls-files").splitlines()
+    assert "metrics/summary.json" in tracked
+    assert "plots/roc.csv" in tracked
+    assert any(name.startswith("plots/training/ja/") for name in tracked)
+    assert not [name for name in tracked if name.startswith(("data/", "models/ja", "prepared/s"))]
+    assert not [name for name in tracked if name.endswith((".png", ".jpg"))]
+    assert (clone.folder / "plots/gallery/false_accepts.png").is_file()
+
+
+def test_the_summary_has_six_figures_a_model_with_intervals(clone):
+    figures = {"accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr"}
+    expected = {f"{name}{end}" for name in figures for end in ("", "_low", "_high")}
+    assert set(summary(clone)) == MEMBERS | {"ensemble", "dlib"}
+    assert all(set(report) == expected for report in summary(clone).values())
+
+
+def test_members_share_the_frozen_brain_and_nobody_is_in_both_splits(clone):
+    brains = {(clone.folder / f"models/{m}/brain.weights.h5").read_bytes() for m in MEMBERS}
+    assert len(brains) == 1
+    rows = (clone.folder / "prepared/pairs.csv").read_text().splitlines()[1:]
+    people = {"train": set(), "val": set()}
+    for row in rows:
+        fields = row.split(",")
+        people[fields[2]] |= {fields[5], fields[6]}
+    assert people["train"]
+    assert people["val"]
+    assert not people["train"] & people["val"]
+
+
+def test_every_plot_has_its_data(clone):
+    shown = json.loads(clone.dvc("plots", "show", "--json").stdout)
+    assert not shown.get("errors")
+    declared = yaml.safe_load((clone.folder / "dvc.yaml").read_text())["plots"]
+    titles = {title for plot in declared for title in plot}
+    assert {name.removeprefix("dvc.yaml::") for name in shown["data"]} == titles
+    for title, (plot, *_) in shown["data"].items():
+        assert len(json.dumps(plot)) > 1000, title

@@ -1,0 +1,115 @@
+"""A small clone of the repository in which the whole pipeline runs in about a minute."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PEOPLE, PHOTOS_EACH = 12, 4
+# What makes it small; all else is params.yaml as shipped.
+SMALL = {
+    "epochs": "epochs: 2",
+    "faces_per_identity": "faces_per_identity: 4",
+    "batch_size": "batch_size: 4",
+    "pairs_per_identity": "pairs_per_identity: 6",
+    "brain": "brain: MobileNetV2",
+    "brain_layer": "brain_layer: block_6_expand_relu",
+    "resamples": "resamples: 100",
+}
+
+
+class Clone:
+    """A git and DVC repository in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Run a command as a user with the virtual environment activated would."""
+        bin_folder = str(Path(sys.executable).parent)
+        path = os.pathsep.join([bin_folder, os.environ["PATH"]])
+        environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+        environment.pop("PYTHONPATH", None)
+        result = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        if check and result.returncode != 0:
+            raise AssertionError(f"{command} failed:\n{result.stdout}\n{result.stderr}")
+        return result
+
+    def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Run a DVC command."""
+        return self.run("dvc", *arguments, check=check)
+
+    def git(self, *arguments: str) -> str:
+        """Run a git command and give what it printed."""
+        return self.run("git", *arguments).stdout
+
+    def json(self, *arguments: str) -> dict:
+        """What a DVC command prints as JSON."""
+        return json.loads(self.dvc(*arguments).stdout)
+
+    def stages_run(self, output: str) -> set[str]:
+        """The stages that a `dvc repro` or `dvc exp run` ran, by its output."""
+        return set(re.findall(r"Running stage '([^']+)'", output))
+
+    def lock(self) -> str:
+        """The text of dvc.lock."""
+        return (self.folder / "dvc.lock").read_text()
+
+
+def make_clone(folder: Path, sample: Path) -> Clone:
+    """Copy the repository's files as they are now, with a few people of the sample as data."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if name in ("data.dvc", "dvc.lock") or name.startswith(("metrics/", "plots/training/")):
+            continue
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    text = (folder / "params.yaml").read_text()
+    for key, line in SMALL.items():
+        text, count = re.subn(rf"^(\s*){key}: .*$", rf"\g<1>{line}", text, flags=re.MULTILINE)
+        assert count == 1, key
+    (folder / "params.yaml").write_text(text)
+    copy_people(sample, folder / "data")
+    clone = Clone(folder)
+    clone.git("init", "--quiet", "--initial-branch", "main")
+    clone.git("config", "user.name", "Tester")
+    clone.git("config", "user.email", "tester@example.com")
+    clone.dvc("config", "cache.type", "hardlink,copy")
+    clone.dvc("add", "--quiet", "data")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message", "A small copy")
+    return clone
+
+
+def copy_people(sample: Path, data: Path) -> None:
+    """The first photos of some people of the sample, in CelebA's layout, with dlib's models."""
+    identities = (sample / "identity_CelebA.txt").read_text().splitlines()
+    _count, header, *marks = (sample / "list_attr_celeba.txt").read_text().splitlines()
+    mark_of = {line.split()[0]: line for line in marks}
+    kept: dict[str, list[str]] = {}
+    for line in identities:
+        name, person = line.split()
+        kept.setdefault(person, []).append(name)
+    chosen = [n for p in list(kept)[:PEOPLE] for n in kept[p][:PHOTOS_EACH]]
+    (data / "img_align_celeba").mkdir(parents=True)
+    for name in chosen:
+        shutil.copy(sample / "img_align_celeba" / name, data / "img_align_celeba" / name)
+    lines = [line for line in identities if line.split()[0] in chosen]
+    (data / "identity_CelebA.txt").write_text("\n".join(lines) + "\n")
+    rows = [mark_of[name] for name in chosen]
+    (data / "list_attr_celeba.txt").write_text("\n".join([str(len(rows)), header, *rows]) + "\n")
+    for model in sample.glob("*.dat"):
+        shutil.copy(model, data / model.name)
