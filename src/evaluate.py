@@ -195,6 +195,9 @@ def attribute_masks(judged: Photos, pairs: verification.VerificationPairs) -> di
     """The groups of pairs by attribute, for each attribute that the data has."""
     attributes = annotations.read_attributes(DATA / "list_attr_celeba.txt")
     row = {photo: i for i, photo in enumerate(attributes.photos)}
+    unknown = next((source for source in judged.sources if source not in row), None)
+    if unknown:
+        raise errors.InputError(f"list_attr_celeba.txt lacks {unknown}; run `dvc repro`")
     rows = np.array([row[source] for source in judged.sources])
     groups = {}
     for name in GROUPED_BY:

@@ -1,5 +1,6 @@
 """The tunables: their names, types and ranges, checked as a whole before any work starts."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,7 +30,7 @@ def _number(value: object) -> object:
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Weight = Annotated[Number, Field(ge=0)]
-Angle = Annotated[Number, Field(ge=0, le=3.15)]
+Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
