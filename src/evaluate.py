@@ -1,12 +1,13 @@
 """Stage 4: how well the members, their ensemble and dlib's descriptor tell people apart."""
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from faceverify import backend
+
+backend.start()
 
 import numpy as np
 import pandas as pd

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from faceverify import alignment, errors, files, landmarks, photos
+from faceverify import alignment, backend, errors, files, landmarks
 
 DATA = Path("data")
 DOWNLOADS = Path(".cache/downloads")
@@ -88,10 +88,11 @@ def refuse(built: bool) -> None:
             "data/ holds something else than data.dvc describes, and stays as it is; move it "
             "away to build the sample, or run `dvc add data` to work with what is there"
         )
-    DATA.replace(tempfile.mkdtemp(prefix="data.differs-", dir="."))
+    kept = tempfile.mkdtemp(prefix="data.differs-", dir=".")
+    DATA.replace(kept)
     raise errors.InputError(
         "the sample came out with another hash than data.dvc has, so it was put into "
-        "data.differs-...; was src/sample or a pinned package changed?"
+        f"{kept}; was src/sample or a pinned package changed?"
     )
 
 
@@ -156,13 +157,16 @@ def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
     originals = read_photos(photo_archive)
     images = folder / "img_align_celeba"
     images.mkdir()
+    # TensorFlow brings its own zlib. OpenCV compresses with the operating system's, and there
+    # are several, which give different bytes.
+    encode_png = backend.start().io.encode_png
     identities, attributes = [], []
     for i, (name, photo) in enumerate(
         tqdm(originals.items(), "Aligning photos", unit="photo", disable=None)
     ):
         file = f"{i + 1:06d}.png"
         aligned = cv2.cvtColor(alignment.align(photo, matrices[name]), cv2.COLOR_GRAY2RGB)
-        (images / file).write_bytes(photos.encode_png(aligned))
+        (images / file).write_bytes(encode_png(aligned, compression=9).numpy())
         identities.append(f"{file} {name[1:].split('/')[0]}\n")
         attributes.append(f"{file} {' '.join(f'{m:>2}' for m in marks[name].values())}\n")
     (folder / "identity_CelebA.txt").write_text("".join(identities))

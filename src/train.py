@@ -1,16 +1,16 @@
 """Stage 3: train one member's Siamese model on the pairs; the best epoch is kept."""
 
 import argparse
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+from faceverify import backend
+
+tf = backend.start()
 
 import keras
 import numpy as np
-import tensorflow as tf
 from dvclive import Live
 
 from faceverify import errors, features, files, model, parameters, store, training

@@ -4,6 +4,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from faceverify import backend
+
+backend.start()
+
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
