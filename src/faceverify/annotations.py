@@ -58,8 +58,8 @@ def read_attributes(path: Path) -> Attributes:
     if len(rows) < 2:
         raise InputError(f"{path} lists no photos")
     line, names = rows[0]
-    if len(rows[1][1]) == len(names):
-        names = names[1:]  # a name for the photo column, as CSV has it
+    if names[0].lower() in ("", "image_id"):
+        names = names[1:]  # CSV names the photo column, too
     if len(set(names)) != len(names) or any(_is_photo(name) for name in names):
         raise InputError(f"{path}, line {line}: expected the attributes' names, each once")
     photos, values = _attribute_rows(path, rows[1:], len(names))

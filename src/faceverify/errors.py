@@ -8,6 +8,9 @@ from pathlib import Path
 class InputError(Exception):
     """Bad data, parameters or surroundings; the message is one line that says what to do."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
 
 class UnusableError(InputError):
     """A photo that cannot be used; the message says why, in a few words without its name."""
@@ -30,5 +33,5 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _report(script: str, message: str, code: int) -> int:
-    print(f"{script}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{script}: error: {message}", file=sys.stderr)
     return code

@@ -36,7 +36,10 @@ def find_landmarks(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
 
 def check_predictor(file: Path) -> None:
     """Load dlib's 68-point model once; InputError when it is missing or not such a model."""
-    _predictor(file)
+    blank = np.zeros((2, 2, 3), np.uint8)
+    points = _predictor(file)(blank, dlib.rectangle(0, 0, 1, 1)).num_parts
+    if points != POINTS:
+        raise InputError(f"{file} gives {points} landmarks; use dlib's {POINTS}-point model")
 
 
 def flatten(points: np.ndarray) -> list[int]:
@@ -72,5 +75,5 @@ def _predictor(file: Path) -> dlib.shape_predictor:
             unpacked.write(bz2.decompress(file.read_bytes()))
             unpacked.flush()
             return dlib.shape_predictor(unpacked.name)
-    except (RuntimeError, OSError, EOFError) as error:
+    except (RuntimeError, OSError, ValueError) as error:
         raise InputError(f"{file} is not a dlib landmark model: {error}") from None

@@ -1,6 +1,7 @@
 """Faces of many people -> genuine pairs and anti-pairs, split into train and validation."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -81,17 +82,16 @@ def _balanced(
             f"{len(people)} people on one side of the split do not make an anti-pair; train and "
             "validation need 2 each: select more people or change pair.val_share"
         )
-    genuine, order = [], {}
+    genuine, uses = [], {}
     for identity in people:
         shuffled = rng.permutation(faces).tolist()
         drawn = [
             (shuffled[a], shuffled[b]) for a, b in itertools.islice(_round_robin(faces), wanted)
         ]
         genuine += [((identity, a), (identity, b)) for a, b in drawn]
-        taken = set(itertools.chain.from_iterable(drawn))
-        # Faces that no genuine pair holds come first, so that faces repeat as late as possible.
-        order[identity] = sorted(shuffled, key=lambda face, taken=taken: face in taken)
-    return [(True, genuine), (False, _anti_pairs(order, wanted, rng))]
+        taken = Counter(itertools.chain.from_iterable(drawn))
+        uses[identity] = {face: taken[face] for face in shuffled}
+    return [(True, genuine), (False, _anti_pairs(uses, wanted, rng))]
 
 
 def _round_robin(faces: int) -> Iterator[tuple[int, int]]:
@@ -108,32 +108,29 @@ def _round_robin(faces: int) -> Iterator[tuple[int, int]]:
 
 
 def _anti_pairs(
-    order: dict[int, list[int]], rounds: int, rng: np.random.Generator
+    uses: dict[int, dict[int, int]], rounds: int, rng: np.random.Generator
 ) -> list[FacePair]:
-    """Anti-pairs, `rounds` times as many as people; person i's faces follow `order[i]` in turn.
+    """Anti-pairs, `rounds` times as many as people; `uses[i]` counts the uses of i's faces so far.
 
     In each round the people stand in a random circle and everyone is paired with the next one:
-    always two people, and each of them is first in one pair and second in another.
+    always two people, and each of them is first in one pair and second in another. Of each
+    person the face that was used least is taken, so that faces repeat late and evenly.
     """
     made: dict[frozenset[FaceId], FacePair] = {}
-    turn = dict.fromkeys(order, 0)
     for _ in range(rounds):
-        circle = rng.permutation(list(order)).tolist()
+        circle = rng.permutation(list(uses)).tolist()
         for one, other in zip(circle, circle[1:] + circle[:1], strict=True):
             pair = next(
                 pair
-                for pair in itertools.product(
-                    _from(order[one], one, turn[one]), _from(order[other], other, turn[other])
-                )
+                for pair in itertools.product(_least_used(one, uses), _least_used(other, uses))
                 if frozenset(pair) not in made
             )
             made[frozenset(pair)] = pair
-            turn[one] += 1
-            turn[other] += 1
+            for identity, face in pair:
+                uses[identity][face] += 1
     return list(made.values())
 
 
-def _from(faces: list[int], identity: int, turn: int) -> list[FaceId]:
-    """A person's faces as a circle that begins at `turn`."""
-    start = turn % len(faces)
-    return [(identity, face) for face in faces[start:] + faces[:start]]
+def _least_used(identity: int, uses: dict[int, dict[int, int]]) -> list[FaceId]:
+    """A person's faces, those used least first."""
+    return [(identity, face) for face in sorted(uses[identity], key=uses[identity].get)]

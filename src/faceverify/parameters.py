@@ -159,7 +159,7 @@ def load(path: Path) -> Parameters:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run this from the repository's root") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, an impossible date
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no parameters")
@@ -190,8 +190,10 @@ def _check_weight_files(path: Path, parameters: Parameters) -> None:
         weights = parameters.member(name).model.brain_weights
         if weights in (None, "imagenet"):
             continue
+        own = "brain_weights" in parameters.members[name]
+        key = f"members.{name}.brain_weights" if own else "model.brain_weights"
         file, home = path.parent / weights, path.parent / "pretrained"
         if not file.resolve().is_relative_to(home.resolve()):
-            raise InputError(f"{path}: model.brain_weights: {weights} must lie in pretrained/")
+            raise InputError(f"{path}: {key}: {weights} must lie in pretrained/")
         if not file.is_file():
-            raise InputError(f"{path}: model.brain_weights: there is no file {weights}")
+            raise InputError(f"{path}: {key}: there is no file {weights}")

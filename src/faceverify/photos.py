@@ -24,7 +24,10 @@ def decode(encoded: bytes) -> np.ndarray:
     if not any(encoded.startswith(start) and end in encoded[-64:] for start, end in _FORMATS):
         raise UnusableError("not a whole JPEG or PNG file")
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    photo = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    try:
+        photo = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
+    except cv2.error:  # its header claims more pixels than OpenCV takes
+        photo = None
     if photo is None:
         raise UnusableError("damaged JPEG or PNG data")
     return photo

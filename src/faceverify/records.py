@@ -40,7 +40,9 @@ def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequ
     """
     ends = np.cumsum(np.asarray(photo_bytes) + OVERHEAD_BYTES)
     count = max(1, round(ends[-1] / FILE_BYTES))
-    file_of = np.minimum((ends - 1) * count // ends[-1], count - 1)
+    # A record larger than a file would leave numbers out: number the files that come about.
+    used, file_of = np.unique((ends - 1) * count // ends[-1], return_inverse=True)
+    count = len(used)
     with replacing_folder(folder) as temporary:
         writer, current = None, -1
         for number, record in zip(file_of.tolist(), records, strict=True):
