@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +39,13 @@ def sample_photos(sample: Path, people: int, photos: int) -> dict[int, list[str]
         name, person = line.split()
         found.setdefault(int(person), []).append(name)
     return {person: found[person][:photos] for person in sorted(found)[:people]}
+
+
+def encode(suffix: str, photo: np.ndarray, *options: int) -> bytes:
+    """A photo, uint8 RGB (height, width, 3) or grey (height, width), as the bytes of a file."""
+    if photo.ndim == 3:
+        photo = cv2.cvtColor(photo, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(suffix, photo, options)[1].tobytes()
 
 
 def run_script(name: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess:

@@ -147,7 +147,7 @@ def test_a_wrong_count_is_refused(stored, count):
 
 @pytest.mark.parametrize(
     "text",
-    ["A A B\n000001.jpg 1 1 1\n", "000001.jpg 1 1\n000002.jpg 1 1\n"],
+    ["A A B\n000001.jpg 1 1 1\n", "000001.jpg 1 -1\n000002.jpg 1 -1\n"],
     ids=["a name twice", "no names"],
 )
 def test_a_wrong_line_of_names_is_refused(stored, text):

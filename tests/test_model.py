@@ -111,6 +111,16 @@ def test_theta_of_half_precision_vectors_is_as_exact_as_of_others(case, dtype):
     assert np.isfinite(gradients).all()
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_vector_that_is_no_number_has_no_angle(number):
+    # A wrong 90 degrees would hide that the weights are spoiled.
+    spoiled = SOME.copy()
+    spoiled[3] = number
+    vectors = np.stack([spoiled, SOME, np.full_like(SOME, number), SOME])
+    theta, _ = theta_and_gradient(vectors, np.stack([OTHER, spoiled, OTHER, OTHER]))
+    assert np.isnan(theta.numpy()).tolist() == [True, True, True, False]
+
+
 def test_theta_of_random_vectors_is_arccos_of_their_cosine():
     first, second = drawn(200, NUMBERS), drawn(200, NUMBERS, seed=6)
     theta, _ = theta_and_gradient(first, second)

@@ -145,8 +145,12 @@ def test_a_quarter_of_the_people_is_in_val_and_nobody_in_both(people, share, val
     assert len(of(some, split="val")) == 2 * val
 
 
-def test_people_are_drawn_for_val_at_random():
-    drawn = [frozenset(people_of(of(made(seed=seed), split="val"))) for seed in range(40)]
+@pytest.mark.parametrize("split_by", SPLITS)
+def test_people_are_drawn_for_val_at_random(split_by):
+    drawn = [
+        frozenset(people_of(of(made(seed=seed, split_by=split_by), split="val", same=True)))
+        for seed in range(40)
+    ]
     assert len(set(drawn)) > 30
     assert set().union(*drawn) == set(PEOPLE)
 
@@ -156,6 +160,13 @@ def test_a_split_by_pair_leaks_people_and_keeps_shares():
     assert len(of(some, split="val", same=True)) == len(of(some, same=True)) // 4
     assert len(of(some, split="val", same=False)) == len(of(some, same=False)) // 4
     assert set(people_of(of(some, split="train"))) & set(people_of(of(some, split="val")))
+
+
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_both_sides_of_a_split_by_pair_hold_pairs(share):
+    some = made(4, None, split_by="pair", share=share)
+    for split, same in itertools.product(("train", "val"), (True, False)):
+        assert of(some, split=split, same=same)
 
 
 def test_anti_pairs_mix_people_and_sides():
@@ -179,18 +190,17 @@ def test_faces_are_drawn_at_random():
     assert sum(len(kind) == 2 for kind in kinds.values()) > 0.9 * len(kinds)
 
 
-@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("people", [8, 40])
-def test_faces_repeat_only_where_all_were_used_and_evenly(size, people, seed):
+def test_faces_repeat_only_where_all_were_used_and_evenly(size, people):
     faces, wanted = size
-    some = made(faces, wanted, PEOPLE[:8] if people == 8 else [*range(people)], seed=seed)
-    used = faces_of(some)
-    times = [used[person, face] for person in people_of(some) for face in range(faces)]
-    if 4 * (wanted or faces // 4) <= faces:
-        assert max(times) == 1
-    else:
-        assert min(times) >= 1
-        assert max(times) - min(times) <= 2
+    for seed in range(3):
+        used = faces_of(made(faces, wanted, [*range(people)], seed=seed))
+        times = [used[person, face] for person in range(people) for face in range(faces)]
+        if 4 * (wanted or faces // 4) <= faces:
+            assert max(times) == 1
+        else:
+            assert min(times) >= 1
+            assert max(times) - min(times) <= 2
 
 
 @pytest.mark.parametrize("split_by", SPLITS)
@@ -301,6 +311,10 @@ def test_the_stage_reads_its_parameters(tmp_path, monkeypatch):
     assert Counter((row["label"], row["split"]) for row in rows) == {
         (label, split): 12 for label in "01" for split in ("train", "val")
     }
+    people = [
+        {row["first_identity"] for row in rows if row["split"] == s} for s in ("train", "val")
+    ]
+    assert people[0] & people[1]
 
 
 def test_the_stage_gives_the_same_twice_and_another_with_another_seed(tmp_path, monkeypatch):

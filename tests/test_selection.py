@@ -18,7 +18,7 @@ from faceverify import alignment, landmarks, photos, selection
 from faceverify.annotations import Attributes
 from faceverify.errors import InputError, UnusableError
 from faceverify.files import inside
-from helpers import PREDICTOR, error_line, run_script, sample_photos, write_parameters
+from helpers import PREDICTOR, encode, error_line, run_script, sample_photos, write_parameters
 
 ORIGINAL_FILTER = {
     "select.require": ["Attractive"],
@@ -28,19 +28,15 @@ ORIGINAL_FILTER = {
 CANVAS = (photos.PHOTO_HEIGHT, photos.PHOTO_WIDTH)
 
 
-def jpeg(photo):
-    return cv2.imencode(".jpg", photo)[1].tobytes()
-
-
 UNUSABLE = {
     "missing file": lambda good: None,
     "not a whole JPEG or PNG file": lambda good: good[: len(good) // 2],
     "damaged JPEG or PNG data": lambda good: good[: len(good) // 2] + good[-12:],
-    "89 x 109 pixels, not 178 x 218": lambda good: photos.encode_png(np.zeros((109, 89), np.uint8)),
-    "no face found": lambda good: photos.encode_png(np.full(CANVAS, 90, np.uint8)),
+    "89 x 109 pixels, not 178 x 218": lambda good: encode(".png", np.zeros((109, 89), np.uint8)),
+    "no face found": lambda good: encode(".png", np.full(CANVAS, 90, np.uint8)),
 }
 ALSO_CUT = {
-    "JPEG": lambda good: jpeg(photos.decode(good))[:2000],
+    "JPEG": lambda good: encode(".jpg", photos.decode(good))[:2000],
     "one byte": lambda good: good[:1],
     "empty": lambda good: b"",
     "GIF": lambda good: b"GIF89a" + good[6:],
@@ -97,7 +93,7 @@ def test_a_filter_on_an_unknown_attribute_is_refused(require, exclude):
 def test_people_with_enough_photos_qualify_in_order():
     names = {"a": 9, "b": 10, "c": 9, "d": 2, "e": 9, "f": 10, "g": 2, "h": 2, "i": 2}
     identities = {f"{name}.jpg": person for name, person in names.items()}
-    passed = ["h.jpg", "c.jpg", "a.jpg", "b.jpg", "d.jpg", "e.jpg", "f.jpg", "g.jpg"]
+    passed = ["c.jpg", "h.jpg", "a.jpg", "b.jpg", "d.jpg", "e.jpg", "f.jpg", "g.jpg"]
     people = selection.qualified(identities, passed, 3)
     assert list(people.items()) == [
         (2, ["h.jpg", "d.jpg", "g.jpg"]),
@@ -277,7 +273,7 @@ def test_a_file_that_is_no_predictor_is_refused(sample, tmp_path, name):
 
 def test_a_predictor_of_other_points_is_refused(sample, tmp_path):
     path = store_predictor(sample, tmp_path / "five.dat", points=5)
-    with pytest.raises(InputError, match=r"five\.dat is not a dlib landmark model"):
+    with pytest.raises(InputError, match=r"five\.dat gives 5 landmarks; use dlib's 68-point"):
         landmarks.check_predictor(path)
 
 
@@ -314,10 +310,15 @@ def written(project):
     }
 
 
+def run_stage(project, *arguments):
+    result = run_script("select_faces.py", project, *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
 def test_the_stage_writes_the_contract(tmp_path, sample):
     people = make_project(tmp_path, sample)
-    result = run_script("select_faces.py", tmp_path)
-    assert result.returncode == 0, result.stderr
+    printed = run_stage(tmp_path)
     people[2].pop(1)
     expected = [
         (f"{person}-{k}.png", str(person), name)
@@ -348,14 +349,14 @@ def test_the_stage_writes_the_contract(tmp_path, sample):
         "selected_identities": 4,
         "failed": {"not a whole JPEG or PNG file": 1},
     }
-    assert "not a whole JPEG or PNG file: 1" in result.stdout
+    assert "not a whole JPEG or PNG file: 1" in printed
 
 
-def test_a_person_who_runs_out_is_dropped_and_counted(tmp_path, sample, monkeypatch):
+def test_a_person_who_runs_out_is_dropped_and_counted(tmp_path, sample):
     predictor = store_predictor(sample, tmp_path / "small.dat")
     people = make_project(tmp_path, sample, predictor)
     spoil(tmp_path / "data/img_align_celeba" / people[2][3], UNUSABLE["no face found"])
-    run_stage(tmp_path, monkeypatch)
+    run_stage(tmp_path)
     outs = written(tmp_path)
     kept = {name.split("/")[-1] for name in outs if name.startswith("prepared/selected/")}
     assert kept == {f"{person}-{k}.png" for person in (1, 3, 4) for k in range(4)}
@@ -365,37 +366,34 @@ def test_a_person_who_runs_out_is_dropped_and_counted(tmp_path, sample, monkeypa
     assert report["failed"] == {"no face found": 1, "not a whole JPEG or PNG file": 1}
 
 
-def run_stage(project, monkeypatch, *arguments):
-    monkeypatch.chdir(project)
-    monkeypatch.setattr("sys.argv", ["select_faces.py", *arguments])
-    select_faces.main()
-
-
-def test_the_stage_gives_the_same_with_a_compressed_predictor(tmp_path, sample, monkeypatch):
+def test_the_stage_takes_a_compressed_predictor(tmp_path, sample):
     predictor = store_predictor(sample, tmp_path / "small.dat")
     make_project(tmp_path, sample, predictor)
-    run_stage(tmp_path, monkeypatch)
-    plain = (tmp_path / "prepared/selected.json").read_bytes()
-    (tmp_path / "prepared/selected.json").unlink()
     packed = f"{PREDICTOR}.bz2"
     (tmp_path / "data" / packed).write_bytes(bz2.compress(predictor.read_bytes()))
     (tmp_path / "data" / PREDICTOR).unlink()
     changes = {"select.faces_per_identity": 4, "select.landmark_model": packed}
     write_parameters(tmp_path, changes)
-    run_stage(tmp_path, monkeypatch)
-    assert (tmp_path / "prepared/selected.json").read_bytes() == plain
+    run_stage(tmp_path)
+    numbers = json.loads((tmp_path / "prepared/selected.json").read_text())
+    photo = photos.decode((tmp_path / "prepared/selected/3-2.png").read_bytes())
+    assert numbers["3-2.png"] == landmarks.flatten(landmarks.find_landmarks(photo, predictor))
 
 
-def test_a_second_run_replaces_the_first(tmp_path, sample, monkeypatch):
-    predictor = store_predictor(sample, tmp_path / "small.dat")
-    make_project(tmp_path, sample, predictor)
+def test_a_run_leaves_no_photo_of_an_earlier_one(tmp_path, sample):
+    make_project(tmp_path, sample, store_predictor(sample, tmp_path / "small.dat"))
     (tmp_path / "prepared/selected").mkdir(parents=True)
     (tmp_path / "prepared/selected/99-0.png").write_bytes(b"old")
-    run_stage(tmp_path, monkeypatch)
-    first = written(tmp_path)
-    assert "prepared/selected/99-0.png" not in first
-    run_stage(tmp_path, monkeypatch)
-    assert written(tmp_path) == first
+    run_stage(tmp_path)
+    assert len(list((tmp_path / "prepared/selected").iterdir())) == 16
+    assert not (tmp_path / "prepared/selected/99-0.png").exists()
+
+
+def test_the_stage_refuses_a_predictor_of_other_points(tmp_path, sample):
+    make_project(tmp_path, sample, store_predictor(sample, tmp_path / "five.dat", points=5))
+    line = error_line(run_script("select_faces.py", tmp_path))
+    assert f"{PREDICTOR} gives 5 landmarks" in line
+    assert not (tmp_path / "prepared").exists()
 
 
 def test_a_failed_copy_leaves_the_earlier_outs(tmp_path, monkeypatch):
@@ -489,9 +487,8 @@ def test_a_dry_run_needs_no_photos_and_writes_nothing(tmp_path, sample):
     make_project(tmp_path, sample)
     shutil.rmtree(tmp_path / "data/img_align_celeba")
     (tmp_path / "data").rename(tmp_path / "celeba")
-    result = run_script("select_faces.py", tmp_path, "--data", "celeba", "--dry-run")
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1]) == {
+    printed = run_stage(tmp_path, "--data", "celeba", "--dry-run")
+    assert json.loads(printed.splitlines()[-1]) == {
         "images": 20,
         "passed": 20,
         "qualified_identities": 4,
@@ -502,9 +499,8 @@ def test_a_dry_run_needs_no_photos_and_writes_nothing(tmp_path, sample):
 
 def test_the_originals_filter_on_real_celeba_photos(tmp_path, celeba):
     write_parameters(tmp_path, ORIGINAL_FILTER)
-    result = run_script("select_faces.py", tmp_path, "--data", str(celeba), "--dry-run")
-    assert result.returncode == 0, result.stderr
-    assert json.loads(result.stdout.splitlines()[-1]) == {
+    printed = run_stage(tmp_path, "--data", str(celeba), "--dry-run")
+    assert json.loads(printed.splitlines()[-1]) == {
         "images": 4876,
         "passed": 702,
         "qualified_identities": 73,

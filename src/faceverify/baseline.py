@@ -9,8 +9,8 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
+from faceverify.cache import stored
 from faceverify.errors import InputError
-from faceverify.features import stored
 from faceverify.landmarks import unflatten
 from faceverify.photos import decode_aligned
 

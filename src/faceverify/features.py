@@ -1,6 +1,6 @@
-"""What is computed of a photo once, and kept on disk for every later use."""
+"""Brain features: what a frozen brain says of a photo, computed once."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.files import replacing, sha256
+from faceverify.cache import stored
+from faceverify.files import sha256
 from faceverify.photos import decode_aligned, to_canvas
 
 BATCH_SIZE = 32
@@ -23,29 +24,6 @@ def fingerprint(model: keras.Model) -> str:
     """
     shapes = f"{model.input_shape} {model.output_shape}"
     return sha256(shapes, *(weight.tobytes() for weight in model.get_weights()))
-
-
-def stored(
-    cache: Path,
-    inputs: Sequence[bytes | str | Path],
-    shape: tuple[int, ...],
-    batches: Callable[[], Iterable[np.ndarray]],
-) -> np.ndarray:
-    """An array that depends on `inputs` alone: computed once, later mapped from disk.
-
-    `batches` gives the rows of the float32 array of this `shape` in order, some at a time;
-    memory holds one batch. The store is a folder of `cache` named by the hash of the inputs.
-    """
-    path = cache / sha256(*inputs) / "rows.npy"
-    if not path.is_file():
-        with replacing(path) as temporary:
-            array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-            row = 0
-            for batch in batches():
-                array[row : row + len(batch)] = batch
-                row += len(batch)
-            array.flush()
-    return np.load(path, mmap_mode="r")
 
 
 def brain_features(

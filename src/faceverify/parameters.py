@@ -74,7 +74,7 @@ class Model(_Group):
 
     brain: str
     brain_layer: str
-    brain_weights: str | None
+    brain_weights: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None
     brain_trainable: bool
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]

@@ -1,0 +1,31 @@
+"""Arrays that are expensive to compute, kept on disk under the hash of what they depend on."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from faceverify.files import replacing, sha256
+
+
+def stored(
+    cache: Path,
+    inputs: Sequence[bytes | str | Path],
+    shape: tuple[int, ...],
+    batches: Callable[[], Iterable[np.ndarray]],
+) -> np.ndarray:
+    """An array that depends on `inputs` alone: computed once, later mapped from disk.
+
+    `batches` gives the rows of the float32 array of this `shape` in order, some at a time;
+    memory holds one batch. The store is a folder of `cache` named by the hash of the inputs.
+    """
+    path = cache / sha256(*inputs) / "rows.npy"
+    if not path.is_file():
+        with replacing(path) as temporary:
+            array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            row = 0
+            for batch in batches():
+                array[row : row + len(batch)] = batch
+                row += len(batch)
+            array.flush()
+    return np.load(path, mmap_mode="r")
