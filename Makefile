@@ -19,7 +19,7 @@ sample: .venv/installed
 
 demo: sample
 	dvc repro
-	dvc metrics show
+	@echo && cat metrics/summary.md
 
 lint: .venv/installed
 	ruff check .

@@ -78,20 +78,18 @@ def main() -> None:
         for name, model_scores in scores.items()
     }
     compare_with_baseline(details)
-    for name in details:
-        print_model(name, details[name])
     summary = {
         name: {f"{key}{end}": report["val"][f"{key}{end}"] for key in SUMMARY for end in ENDS}
         for name, report in details.items()
     }
     files.write_json(METRICS / "summary.json", summary, indent=2)
     files.write_json(METRICS / "details.json", details, indent=2)
+    with files.replacing(METRICS / "summary.md") as temporary:
+        temporary.write_text(table(details) + "\n", encoding="utf-8")
     write_plots(scores, pairs["val"])
     write_gallery(scores[ENSEMBLE], judged, pairs["val"])
-    print(
-        f"metrics/summary.json has the six figures that decide, metrics/details.json the rest; "
-        f"worst errors: {PLOTS / 'gallery'}; plots: dvc plots show"
-    )
+    print(f"\n{table(details)}\n")
+    print("more figures: metrics/details.json; worst errors: plots/gallery; dvc plots show --open")
 
 
 def load_pairs(
@@ -249,16 +247,25 @@ def compare_with_baseline(details: dict[str, dict]) -> None:
             report["loses_to_baseline_in"] = behind
 
 
-def print_model(name: str, report: dict) -> None:
-    """One line for a model: its six figures with intervals, and whether it loses."""
-    val = report["val"]
-    figures = ", ".join(
-        f"{key} {val[key]:.3f} [{val[f'{key}_low']:.3f}, {val[f'{key}_high']:.3f}]"
-        for key in SUMMARY
-    )
-    behind = report.get("loses_to_baseline_in")
-    verdict = f"; loses to {BASELINE} in {' and '.join(behind)}" if behind else ""
-    print(f"{name}: {figures}{verdict}")
+def table(details: dict[str, dict]) -> str:
+    """The six figures of each model with their intervals, as a Markdown table."""
+    lines = [
+        f"| model | {' | '.join(SUMMARY)} | loses to {BASELINE} in |",
+        "|---" * (len(SUMMARY) + 2) + "|",
+    ]
+    for name, report in details.items():
+        cells = [name, *(interval(report["val"], key) for key in SUMMARY)]
+        cells.append(", ".join(report.get("loses_to_baseline_in", [])) or "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def interval(figures: dict[str, float | None], key: str) -> str:
+    """A figure with its 95% interval; a dash where there is none."""
+    value, low, high = (figures[f"{key}{end}"] for end in ENDS)
+    if None in (value, low, high):
+        return "-"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def write_plots(scores: dict[str, Scores], pairs: verification.VerificationPairs) -> None:

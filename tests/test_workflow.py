@@ -123,6 +123,10 @@ def test_the_summary_has_six_figures_a_model_with_intervals(clone):
     expected = {f"{name}{end}" for name in figures for end in ("", "_low", "_high")}
     assert set(summary(clone)) == MEMBERS | {"ensemble", "dlib"}
     assert all(set(report) == expected for report in summary(clone).values())
+    rows = (clone.folder / "metrics/summary.md").read_text().splitlines()[2:]
+    assert {row.split(" | ")[0].removeprefix("| ") for row in rows} == set(summary(clone))
+    best = summary(clone)["dlib"]
+    assert f"{best['auc']:.3f} [{best['auc_low']:.3f}, {best['auc_high']:.3f}]" in rows[-1]
 
 
 def test_members_share_the_frozen_brain_and_nobody_is_in_both_splits(clone):
