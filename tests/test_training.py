@@ -81,7 +81,7 @@ class Run:
             self.orders.append([record.source0 for record in batch])
             self._steps += 1
             if self._steps == self._stop_at_step:
-                raise StoppedError
+                raise StoppedError("stopped")
         return INPUTS(batch, slot)
 
     def _report(self, logs):
@@ -91,7 +91,7 @@ class Run:
         variables = self.siamese.variables + self.siamese.optimizer.variables
         self.state = [variable.numpy().copy() for variable in variables]
         if len(self.reports) == self._stop_at_epoch:
-            raise StoppedError
+            raise StoppedError("stopped")
 
 
 def assert_equal_arrays(found, expected):
@@ -306,8 +306,8 @@ def test_fit_passes_each_pair_once_an_epoch_in_an_order_of_its_own(undisturbed):
 @pytest.mark.parametrize(
     ("stop", "done"),
     # Two batches are looked at beforehand; the tenth read is the second of the third epoch.
-    [({"stop_at_epoch": 1}, 1), ({"stop_at_step": 10}, 2), ({"stop_at_epoch": 5}, 5)],
-    ids=["after an epoch", "within an epoch", "after the last epoch"],
+    [({"stop_at_step": 10}, 2), ({"stop_at_epoch": 5}, 5)],
+    ids=["within an epoch", "after the last epoch"],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stop, done):
     path = tmp_path / "progress.npz"

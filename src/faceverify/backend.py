@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def start() -> ModuleType:
-    """Import TensorFlow, look for its devices, and give the module.
+    """Import TensorFlow, make its operations deterministic, find its devices; give the module.
 
     What its libraries print meanwhile, past Python and past its own log level, is kept back,
     and shown only when the start fails. Call it before Keras is imported.
@@ -21,6 +21,7 @@ def start() -> ModuleType:
         try:
             import tensorflow
 
+            tensorflow.config.experimental.enable_op_determinism()
             tensorflow.config.list_physical_devices()
         except BaseException:
             held.seek(0)

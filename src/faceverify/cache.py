@@ -20,12 +20,15 @@ def stored(
     memory holds one batch. The store is a folder of `cache` named by the hash of the inputs.
     """
     path = cache / sha256(*inputs) / "rows.npy"
-    if not path.is_file():
-        with replacing(path) as temporary:
-            array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-            row = 0
-            for batch in batches():
-                array[row : row + len(batch)] = batch
-                row += len(batch)
-            array.flush()
+    try:
+        return np.load(path, mmap_mode="r")
+    except (FileNotFoundError, EOFError, ValueError):
+        pass  # not there, or cut off
+    with replacing(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+        row = 0
+        for batch in batches():
+            array[row : row + len(batch)] = batch
+            row += len(batch)
+        array.flush()
     return np.load(path, mmap_mode="r")

@@ -1,5 +1,6 @@
 """Brain features: what a frozen brain says of a photo, computed once."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,12 +19,24 @@ FORMAT = "1"
 
 
 def fingerprint(model: keras.Model) -> str:
-    """SHA-256 of a model's shapes and weights: equal for models that give equal outputs.
+    """SHA-256 of a model's layers and weights: equal for models that give equal outputs.
 
-    Not of its configuration, which holds names that Keras counts up as a process builds models.
+    Names are left out, because Keras counts them up as a process builds models.
     """
-    shapes = f"{model.input_shape} {model.output_shape}"
-    return sha256(shapes, *(weight.tobytes() for weight in model.get_weights()))
+    weights = (weight.tobytes() for weight in model.get_weights())
+    return sha256(json.dumps(_described(model)), *weights)
+
+
+def _described(layer: keras.Layer) -> list:
+    """A layer's kind, output and settings, and those of the layers within it."""
+    settings = {
+        key: value
+        for key, value in layer.get_config().items()
+        if isinstance(value, str | int | float | bool) and key != "name"
+    }
+    shape = [str(tensor.shape) for tensor in keras.tree.flatten(layer.output)]
+    inner = [_described(part) for part in getattr(layer, "layers", [])]
+    return [type(layer).__name__, shape, settings, inner]
 
 
 def brain_features(

@@ -40,6 +40,12 @@ class ContrastiveLoss(keras.losses.Loss):
         return {**super().get_config(), "delta": self.delta}
 
 
+def contrastive(delta: float) -> keras.metrics.Metric:
+    """L_C as a metric: the mean over all pairs, where Keras's own figure of a loss is that of
+    the batches, in which a smaller last one counts as much as the others."""
+    return keras.metrics.MeanMetricWrapper(ContrastiveLoss(delta).call, name="contrastive")
+
+
 def pairwise_accuracy(threshold: float) -> keras.metrics.Metric:
     """Share of pairs judged right when theta < `threshold` says "same person"."""
 

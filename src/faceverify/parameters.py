@@ -35,6 +35,8 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
+# What is judged beside the members has these names.
+RESERVED = ("ensemble", "dlib")
 # alpha is left out: a member that fixed it would make `-S alpha=...` pass it by.
 OVERRIDABLE = ("lr", "dropout", "l2", "beta", "gamma", "delta", "seed")
 
@@ -118,6 +120,8 @@ class Parameters(Training):
     @model_validator(mode="after")
     def _members_and_ensemble(self) -> "Parameters":
         for name in self.members:
+            if name in RESERVED:
+                raise ValueError(f"members.{name}: this name stands for another model; rename it")
             self.member(name)
         if set(self.ensemble) != set(self.members):
             odd = sorted(set(self.ensemble) ^ set(self.members))[0]

@@ -1,6 +1,7 @@
 """One member's training: batches of pairs, the fit, and what survives a stopped run."""
 
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +12,18 @@ from tqdm import tqdm
 
 from faceverify.errors import InputError
 from faceverify.files import replacing
-from faceverify.losses import ContrastiveLoss, landmark_error, landmark_loss, pairwise_accuracy
+from faceverify.losses import (
+    ContrastiveLoss,
+    contrastive,
+    landmark_error,
+    landmark_loss,
+    pairwise_accuracy,
+)
 from faceverify.records import PairRecord
 from faceverify.targets import LandmarkRange
 
 # The epoch with the least of this is kept: what the verifier is for, not the landmarks.
-SELECTED_BY = "val_targetD_loss"
+SELECTED_BY = "val_targetD_contrastive"
 
 # Gives one slot's model inputs (B, ...) of some records; slot is 0 or 1.
 Inputs = Callable[[Sequence[PairRecord], int], np.ndarray]
@@ -41,6 +48,7 @@ class PairBatches(keras.utils.PyDataset):
         super().__init__()
         self._records, self._inputs, self._batch_size = records, inputs, batch_size
         self._seed, self._epoch = seed, epoch
+        self.error: InputError | None = None  # what stopped the last batch that could not be made
         self._arrange()
 
     def __len__(self) -> int:
@@ -49,6 +57,13 @@ class PairBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """One batch: {feature0, feature1} and {target0, target1, targetD}."""
+        try:
+            return self._batch(index)
+        except InputError as error:
+            self.error = error
+            raise
+
+    def _batch(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         batch = [self._records[i] for i in chosen]
         features = {f"feature{slot}": self._inputs(batch, slot) for slot in (0, 1)}
@@ -101,7 +116,7 @@ def compile_siamese(
         metrics={
             "target0": [landmark_error(limits)],
             "target1": [landmark_error(limits)],
-            "targetD": [pairwise_accuracy(threshold)],
+            "targetD": [contrastive(weights.delta), pairwise_accuracy(threshold)],
         },
     )
     siamese.optimizer.build(siamese.trainable_variables)
@@ -120,11 +135,12 @@ class Progress:
         self.history: list[dict[str, float]] = []
         self._best: list[np.ndarray] = siamese.get_weights()
         if path.is_file():
-            with np.load(path, allow_pickle=False) as stored:
-                self.history = json.loads(stored["history"].tobytes())
-                for i, variable in enumerate(self._state()):
-                    variable.assign(stored[f"state{i}"])
-                self._best = [stored[f"best{i}"] for i in range(len(self._best))]
+            try:
+                self._take_up()
+            except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+                raise InputError(
+                    f"{path} is damaged ({error}); delete it to train from the first epoch"
+                ) from None
 
     @property
     def best_epoch(self) -> int:
@@ -146,6 +162,13 @@ class Progress:
         """Give the model the weights that it had after the best epoch."""
         self._siamese.set_weights(self._best)
 
+    def _take_up(self) -> None:
+        with np.load(self._path, allow_pickle=False) as stored:
+            self.history = json.loads(stored["history"].tobytes())
+            for i, variable in enumerate(self._state()):
+                variable.assign(stored[f"state{i}"])
+            self._best = [stored[f"best{i}"] for i in range(len(self._best))]
+
     def _state(self) -> list[keras.Variable]:
         # Weights, batch statistics, dropout's random state, and what RMSprop remembers.
         return self._siamese.variables + self._siamese.optimizer.variables
@@ -166,15 +189,22 @@ def fit(
     """
     for logs in progress.history:
         report(logs)
-    siamese.fit(
-        train,
-        validation_data=val,
-        initial_epoch=len(progress.history),
-        epochs=epochs,
-        callbacks=[_EveryEpoch(progress, report)],
-        verbose=0,
-        shuffle=False,  # PairBatches has its own order
-    )
+    try:
+        siamese.fit(
+            train,
+            validation_data=val,
+            initial_epoch=len(progress.history),
+            epochs=epochs,
+            callbacks=[_EveryEpoch(progress, report)],
+            verbose=0,
+            shuffle=False,  # PairBatches has its own order
+        )
+    except Exception:
+        # The backend wraps what a batch raises in an error of its own.
+        cause = train.error or val.error
+        if cause:
+            raise cause from None
+        raise
     progress.restore_best()
 
 
@@ -192,16 +222,21 @@ class _EveryEpoch(keras.callbacks.Callback):
         )
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if not np.isfinite(logs["loss"]):
-            self._bar.close()
-            raise InputError(
-                f"the loss is {logs['loss']} in epoch {len(self._progress.history) + 1}, step "
-                f"{batch + 1}; lower lr (now {float(self.model.optimizer.learning_rate):g})"
-            )
+        self._refuse_non_finite(logs["loss"], f"step {batch + 1}")
         self._bar.set_postfix(loss=f"{logs['loss']:.4f}", refresh=False)
         self._bar.update()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._bar.close()
+        # The loss of a step is that before it: only validation sees what the last step did.
+        self._refuse_non_finite(sum(logs.values()), "validation")
         self._progress.finish_epoch(logs)
         self._report(self._progress.history[-1])
+
+    def _refuse_non_finite(self, loss: float, moment: str) -> None:
+        if not np.isfinite(loss):
+            self._bar.close()
+            raise InputError(
+                f"the loss is {loss} in epoch {len(self._progress.history) + 1}, {moment}; "
+                f"lower lr (now {float(self.model.optimizer.learning_rate):g})"
+            )

@@ -50,6 +50,13 @@ def make_verification_pairs(
     return VerificationPairs(rows[pairs], identities[pairs], same)
 
 
+def without(pairs: VerificationPairs, others: VerificationPairs) -> VerificationPairs:
+    """The pairs whose two photos are no pair of `others`, in either order."""
+    known = {frozenset(pair) for pair in others.photos.tolist()}
+    kept = np.array([frozenset(pair) not in known for pair in pairs.photos.tolist()], bool)
+    return VerificationPairs(*(array[kept] for array in pairs))
+
+
 def _impostors(identities: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
     """At most `wanted` different pairs of positions that hold different people, (P, 2)."""
     count = len(identities)
@@ -83,7 +90,9 @@ def distances(descriptors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _parts(pairs: np.ndarray) -> list[np.ndarray]:
-    return [pairs[i : i + SCORED_AT_ONCE] for i in range(0, len(pairs), SCORED_AT_ONCE)]
+    """The pairs in parts of bounded size; one empty part where there are none."""
+    starts = range(0, max(len(pairs), 1), SCORED_AT_ONCE)
+    return [pairs[start : start + SCORED_AT_ONCE] for start in starts]
 
 
 def figures(
