@@ -40,8 +40,13 @@ def build_brain(application: str, layer: str, weights: str | None, seed: int) ->
     network or layer, and for weights that cannot be had or do not fit.
     """
     network_class = getattr(keras.applications, application, None)
-    if not callable(network_class):
+    if application.startswith("_") or not callable(network_class):
         raise InputError(f"model.brain: keras.applications has no {application!r}")
+    # Keras counts names up as a process builds models. Begun anew, the count gives every brain
+    # the names that its `layer` was chosen by, and its weight file the same bytes.
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
     downloaded = "imagenet" if weights == "imagenet" else None
     try:
@@ -74,7 +79,7 @@ def load_weights(model: keras.Model, path: Path | str) -> None:
         if sum(stored) != len(model.weights):
             raise ValueError(f"{sum(stored)} arrays for {len(model.weights)} weights")
         model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} does not fit the {model.name}: {error}") from None
 
 
@@ -156,16 +161,16 @@ def angle(first, second):
 def _norm(x):
     """Euclidean norm over the last axis; its gradient at zero is zero, not NaN."""
     squared = ops.sum(ops.square(x), axis=-1)
-    positive = squared > 0
-    return ops.where(positive, ops.sqrt(ops.where(positive, squared, 1.0)), 0.0)
+    zero = squared == 0  # not `<= 0`: NaN stays NaN, so that ruined weights show
+    return ops.where(zero, 0.0, ops.sqrt(ops.where(zero, 1.0, squared)))
 
 
 def _unit(x):
     # Dividing by the largest number first keeps the squares from overflow and underflow.
     largest = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
-    x = x / ops.where(largest > 0, largest, 1.0)
+    x = x / ops.where(largest == 0, 1.0, largest)
     norm = ops.expand_dims(_norm(x), -1)
-    return x / ops.where(norm > 0, norm, 1.0)
+    return x / ops.where(norm == 0, 1.0, norm)
 
 
 @keras.saving.register_keras_serializable(package="faceverify")

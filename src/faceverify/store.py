@@ -43,7 +43,9 @@ def load(folder: Path) -> TrainedModel:
         brain = build_brain(description["brain"], description["brain_layer"], None, seed=0)
         sizes = Tower(*(description[name] for name in Tower._fields))
         tower = build_tower(brain.output_shape[1:], sizes, seed=0)
-    except (KeyError, TypeError, ValueError) as error:
+        if not isinstance(description["brain_trainable"], bool):
+            raise ValueError("brain_trainable is neither true nor false")
+    except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{folder / 'model.json'} describes no model: {error!r}") from None
     for part in (brain, tower):
         path = folder / f"{part.name}.weights.h5"

@@ -74,6 +74,8 @@ def _impostors(identities: np.ndarray, wanted: int, rng: np.random.Generator) ->
 
 def thetas(tails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """theta in radians, (P,), of pairs (P, 2) of rows of `tails` (n, units)."""
+    if len(pairs) == 0:
+        return np.empty(0)
     parts = [
         ops.convert_to_numpy(angle(tails[part[:, 0]], tails[part[:, 1]])) for part in _parts(pairs)
     ]
