@@ -305,6 +305,12 @@ def test_a_member_name_that_cannot_be_a_folder_and_a_key_is_refused(tmp_path, na
     assert refusal(path).startswith(f"members.{name}: ")
 
 
+@pytest.mark.parametrize("name", ["ensemble", "dlib"])
+def test_a_member_cannot_have_the_name_of_another_model(tmp_path, name):
+    said = refusal(write_parameters(tmp_path, {f"members.{name}": {}}))
+    assert f"members.{name}: this name stands for another model" in said
+
+
 def test_a_member_trains_with_its_overrides_over_the_shared_values(tmp_path):
     overrides = {"lr": 0.01, "delta": 1.5, "seed": 7, "head_filters": 8, "neck_units": [5, 6]}
     path = write_parameters(tmp_path, {"alpha": 0.3, "members.mar": overrides})
