@@ -259,6 +259,18 @@ def test_saving_again_replaces_the_folder_as_a_whole(saved, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["ja"]
 
 
+def test_members_with_the_same_frozen_brain_have_the_same_brain_file(tmp_path):
+    other_sizes = SIZES._replace(neck_units=[9], dropout=0.0)
+    for name, made in {"ja": made_model(), "rai": made_model(2, other_sizes)}.items():
+        store.save(tmp_path / name, made)
+    brains, towers = (
+        [(tmp_path / name / f"{part}.weights.h5").read_bytes() for name in ("ja", "rai")]
+        for part in ("brain", "tower")
+    )
+    assert brains[0] == brains[1]
+    assert towers[0] != towers[1]
+
+
 @pytest.mark.parametrize("name", ["brain.weights.h5", "tower.weights.h5", "model.json"])
 def test_a_missing_file_is_named(copied, name):
     (copied / name).unlink()
