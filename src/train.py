@@ -77,7 +77,8 @@ def main() -> None:
 def build(settings: parameters.Training, brain_seed: int) -> store.TrainedModel:
     """The member's brain and tower before training."""
     shape = settings.model
-    brain = model.build_brain(shape.brain, shape.brain_layer, shape.brain_weights, brain_seed)
+    cut = {name: getattr(shape, name) for name in ("brain", "brain_layer", "brain_view")}
+    brain = model.build_brain(*cut.values(), shape.brain_weights, brain_seed)
     brain.trainable = shape.brain_trainable
     sizes = {
         "head_filters": shape.head_filters,
@@ -87,8 +88,8 @@ def build(settings: parameters.Training, brain_seed: int) -> store.TrainedModel:
         "l2": settings.l2,
     }
     tower = model.build_tower(brain.output_shape[1:], model.Tower(**sizes), settings.seed)
-    names = {name: getattr(shape, name) for name in ("brain", "brain_layer", "brain_trainable")}
-    return store.TrainedModel(brain, tower, names | sizes)
+    description = cut | {"brain_trainable": shape.brain_trainable} | sizes
+    return store.TrainedModel(brain, tower, description)
 
 
 def photo_inputs(batch: Sequence[PairRecord], slot: int) -> np.ndarray:

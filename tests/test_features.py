@@ -18,8 +18,8 @@ from faceverify.errors import InputError, UnusableError
 from faceverify.photos import decode_aligned, to_canvas
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
-CUT = ("VGG16", "block1_pool")  # the quickest to build
-NORMED = ("MobileNetV2", "block_1_expand_relu")  # has batch statistics
+CUT = ("VGG16", "block1_pool", 64)  # the quickest to build
+NORMED = ("MobileNetV2", "block_1_expand_relu", 64)  # has batch statistics
 SIZES = model.Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
 PHOTOS = 35  # more than one batch, the last one smaller
 
@@ -187,7 +187,7 @@ def test_a_published_brain_that_is_built_again_has_the_same_fingerprint():
 
 def test_brains_with_equal_weights_that_differ_in_layers_have_other_fingerprints():
     # The cut before an activation has the same weights as the cut after it.
-    cuts = (("MobileNetV2", "block_1_expand_BN"), NORMED)
+    cuts = (("MobileNetV2", "block_1_expand_BN", 64), NORMED)
     prints = {features.fingerprint(model.build_brain(*cut, None, 1)) for cut in cuts}
     assert len(prints) == 2
 
@@ -205,7 +205,8 @@ def test_a_damaged_photo_is_refused_and_nothing_is_stored(brain, photos, tmp_pat
 def made_model(tower_seed=1, sizes=SIZES, cut=CUT):
     brain = model.build_brain(*cut, None, seed=3)
     tower = model.build_tower(brain.output_shape[1:], sizes, tower_seed)
-    description = {"brain": cut[0], "brain_layer": cut[1], "brain_trainable": False}
+    names = ("brain", "brain_layer", "brain_view")
+    description = dict(zip(names, cut, strict=True)) | {"brain_trainable": False}
     return store.TrainedModel(brain, tower, description | sizes._asdict())
 
 
@@ -303,6 +304,9 @@ def test_damaged_weights_are_named(copied, part, damage):
         {"brain": "__class__"},
         {"brain_layer": "mixed5"},
         {"brain_layer": "block1_conv1"},
+        {"brain_view": 300},
+        {"brain_view": "wide"},
+        {"brain_view": 8},
         {"head_filters": 5},
         {"head_filters": 0},
         {"neck_units": 8},
@@ -320,7 +324,9 @@ def test_a_description_that_fits_no_model_is_refused(copied, change):
         store.load(copied)
 
 
-@pytest.mark.parametrize("key", ["brain", "brain_layer", "brain_trainable", *model.Tower._fields])
+@pytest.mark.parametrize(
+    "key", ["brain", "brain_layer", "brain_view", "brain_trainable", *model.Tower._fields]
+)
 def test_a_description_without_a_key_is_refused(copied, key):
     path = copied / "model.json"
     description = json.loads(path.read_text())

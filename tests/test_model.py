@@ -213,7 +213,7 @@ def test_each_face_gets_what_the_tower_says_and_theta_is_between_the_tails():
 
 
 def test_both_faces_share_one_set_of_weights():
-    brain = model.build_brain("MobileNetV2", CUT, None, seed=1)
+    brain = model.build_brain("MobileNetV2", CUT, 218, None, seed=1)
     tower = model.build_tower(brain.output_shape[1:], SMALL, seed=1)
     siamese = model.build_siamese(model.join(brain, tower))
     assert siamese.count_params() == brain.count_params() + tower.count_params()
@@ -225,7 +225,7 @@ def test_both_faces_share_one_set_of_weights():
 
 
 def test_the_defaults_have_the_sizes_of_the_original():
-    brain = model.build_brain("InceptionV3", "mixed5", None, seed=1)
+    brain = model.build_brain("InceptionV3", "mixed5", 218, None, seed=1)
     assert brain.input_shape == (None, 218, 218, 3)
     assert brain.output_shape == (None, 11, 11, 768)
     assert brain.count_params() == 5_138_656
@@ -246,7 +246,7 @@ def test_the_defaults_have_the_sizes_of_the_original():
     ],
 )
 def test_brain_scales_photos_as_its_network_expects(application, module, layer):
-    brain = model.build_brain(application, layer, None, seed=1)
+    brain = model.build_brain(application, layer, 218, None, seed=1)
     network = getattr(keras.applications, application)(
         weights=None, include_top=False, input_shape=(218, 218, 3)
     )
@@ -264,7 +264,7 @@ def test_brain_scales_photos_as_its_network_expects(application, module, layer):
 
 def test_brain_and_tower_are_drawn_from_their_seeds():
     builders = [
-        lambda seed: model.build_brain("MobileNetV2", CUT, None, seed),
+        lambda seed: model.build_brain("MobileNetV2", CUT, 218, None, seed),
         lambda seed: model.build_tower(SMALL_FEATURES, SMALL, seed),
     ]
     for build in builders:
@@ -276,7 +276,7 @@ def test_brain_and_tower_are_drawn_from_their_seeds():
 def test_a_layer_without_a_name_of_its_own_is_found_each_time():
     # InceptionV3 leaves most names to Keras, which counts on from network to network.
     shapes = [
-        model.build_brain("InceptionV3", "activation_2", None, seed=1).output_shape
+        model.build_brain("InceptionV3", "activation_2", 218, None, seed=1).output_shape
         for _ in range(2)
     ]
     assert shapes == [(None, 106, 106, 64)] * 2
@@ -285,17 +285,17 @@ def test_a_layer_without_a_name_of_its_own_is_found_each_time():
 @pytest.mark.parametrize("name", ["Inception4", "inception_v3", "", "__doc__", "__class__"])
 def test_an_unknown_network_is_refused(name):
     with pytest.raises(InputError, match="model.brain: "):
-        model.build_brain(name, "mixed5", None, seed=1)
+        model.build_brain(name, "mixed5", 218, None, seed=1)
 
 
 def test_an_unknown_layer_is_refused():
     with pytest.raises(InputError, match="model.brain_layer: MobileNetV2 has no layer 'mixed5'"):
-        model.build_brain("MobileNetV2", "mixed5", None, seed=1)
+        model.build_brain("MobileNetV2", "mixed5", 218, None, seed=1)
 
 
 @pytest.fixture(scope="module")
 def brain():
-    return model.build_brain("MobileNetV2", CUT, None, seed=1)
+    return model.build_brain("MobileNetV2", CUT, 218, None, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +306,7 @@ def weight_file(brain, tmp_path_factory):
 
 
 def test_brain_takes_the_weights_of_a_file(brain, weight_file):
-    found = model.build_brain("MobileNetV2", CUT, str(weight_file), seed=2).get_weights()
+    found = model.build_brain("MobileNetV2", CUT, 218, str(weight_file), seed=2).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(found, brain.get_weights(), strict=True))
 
 
@@ -320,7 +320,7 @@ def test_brain_takes_the_weights_of_a_file(brain, weight_file):
 )
 def test_weights_of_another_brain_are_refused(weight_file, application, layer):
     with pytest.raises(InputError, match="brain.weights.h5 does not fit the brain"):
-        model.build_brain(application, layer, str(weight_file), seed=2)
+        model.build_brain(application, layer, 218, str(weight_file), seed=2)
 
 
 DAMAGES = {
@@ -356,7 +356,7 @@ def test_imagenet_weights_without_a_network_are_refused(tmp_path):
     }
     code = f"""
 from faceverify import errors, model
-errors.run(lambda: model.build_brain("MobileNetV2", {CUT!r}, "imagenet", 1))
+errors.run(lambda: model.build_brain("MobileNetV2", {CUT!r}, 218, "imagenet", 1))
 """
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True

@@ -31,8 +31,8 @@ SIZES = [
 SPLITS = ["identity", "pair"]
 
 
-def made(faces=4, wanted=None, people=PEOPLE, split_by="identity", share=0.25, seed=5):
-    pairing = pairs.Pairing(faces, wanted, split_by, share)
+def made(faces=4, wanted=None, people=PEOPLE, split_by="identity", share=0.25, seed=5, val=()):
+    pairing = pairs.Pairing(faces, wanted, split_by, share, val)
     return pairs.make_pairs(people, pairing, np.random.default_rng(seed))
 
 
@@ -51,6 +51,19 @@ def of(some, **wanted):
 @pytest.fixture(params=SIZES, ids=lambda size: f"{size[0]}-{size[1]}")
 def size(request):
     return request.param
+
+
+def test_named_people_make_up_validation():
+    named = [PEOPLE[3], PEOPLE[0], PEOPLE[5], -7]
+    found = made(val=named)
+    assert set(people_of(of(found, split="val"))) == {PEOPLE[0], PEOPLE[3], PEOPLE[5]}
+    assert set(people_of(of(found, split="train"))) == set(PEOPLE) - set(named)
+
+
+@pytest.mark.parametrize("named", [[-7], [PEOPLE[0], -7], list(PEOPLE), list(PEOPLE)[1:]])
+def test_named_people_must_leave_two_on_each_side(named):
+    with pytest.raises(InputError, match=r"pair\.val_identities"):
+        made(val=named)
 
 
 @pytest.mark.parametrize("split_by", SPLITS)
@@ -224,7 +237,9 @@ def test_the_seed_alone_decides(size, split_by):
     ],
 )
 def test_too_few_people_are_one_clear_error(people, split_by, share):
-    with pytest.raises(InputError, match=r"select more people or change pair\.val_share") as caught:
+    with pytest.raises(
+        InputError, match=r"select more people or change pair\.val_share or"
+    ) as caught:
         made(4, None, PEOPLE[:people], split_by, share)
     assert len(str(caught.value).splitlines()) == 1
 

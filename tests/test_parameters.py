@@ -112,8 +112,13 @@ def test_both_shipped_files_have_the_same_keys():
         ("pair.val_share", 1),
         ("pair.val_share", True),
         ("pair.val_share", float("nan")),
+        ("pair.val_identities", None),
+        ("pair.val_identities", 7),
         ("model.brain", None),
         ("model.brain_trainable", 1),
+        ("model.brain_view", 31),
+        ("model.brain_view", 219),
+        ("model.brain_view", 128.0),
         ("model.brain_trainable", "true"),
         ("model.head_filters", 0),
         ("model.head_filters", 16.0),
@@ -137,6 +142,20 @@ def test_a_wrong_value_is_refused_by_its_key(tmp_path, key, value):
     assert message.startswith(f"{key}: ")
 
 
+def test_named_validation_people_need_a_split_by_people(tmp_path):
+    parameters.load(write_parameters(tmp_path, {"pair.val_identities": [0, 2880]}))
+    changes = {"pair.val_identities": [2880], "pair.split_by": "pair"}
+    message = refusal(write_parameters(tmp_path, changes))
+    assert message == "pair: val_identities needs split_by: identity"
+
+
+@pytest.mark.parametrize("identity", [-1, True, "2880", 1.5])
+def test_a_wrong_identity_is_refused_by_its_place(tmp_path, identity):
+    changes = {"pair.val_identities": [2880, identity]}
+    message = refusal(write_parameters(tmp_path, changes))
+    assert message.startswith("pair.val_identities.1: ")
+
+
 @pytest.mark.parametrize("key", ["model.neck_units", "model.tail_units"])
 @pytest.mark.parametrize("unit", [True, 0, "100", 1.5])
 def test_a_wrong_number_of_a_list_is_refused_by_its_place(tmp_path, key, unit):
@@ -152,6 +171,7 @@ def test_a_wrong_number_of_a_list_is_refused_by_its_place(tmp_path, key, unit):
         ("seed", 0, 2**32 - 1),
         ("pair.val_share", 0.001, 0.999),
         ("select.faces_per_identity", 4, 1000),
+        ("model.brain_view", 32, 218),
     ],
 )
 def test_the_ends_of_a_range_are_accepted(tmp_path, key, low, high):
@@ -331,6 +351,7 @@ def test_each_key_that_a_member_may_override_takes_effect(tmp_path):
     sizes = {
         "brain": "MobileNetV2",
         "brain_layer": "block_6_expand_relu",
+        "brain_view": 96,
         "brain_weights": "imagenet",
         "brain_trainable": True,
         "head_filters": 3,

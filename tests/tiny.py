@@ -18,6 +18,8 @@ SMALL = {
     "pairs_per_identity": "pairs_per_identity: 6",
     "brain": "brain: MobileNetV2",
     "brain_layer": "brain_layer: block_6_expand_relu",
+    "brain_view": "brain_view: 218",
+    "brain_weights": "brain_weights: null",
     "resamples": "resamples: 100",
 }
 

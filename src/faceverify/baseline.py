@@ -45,8 +45,12 @@ def descriptors(
 
 
 def _describe(path: Path, landmarks: Sequence[int], model_file: Path) -> np.ndarray:
-    photo = decode_aligned(path.read_bytes())
-    points = [dlib.point(int(x), int(y)) for x, y in unflatten(landmarks)]
+    return describe(decode_aligned(path.read_bytes()), unflatten(landmarks), model_file)
+
+
+def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.ndarray:
+    """Describe one face, float32 (128,), by its 68 landmarks (68, 2) in pixels of the photo."""
+    points = [dlib.point(int(x), int(y)) for x, y in landmarks]
     whole = dlib.rectangle(0, 0, photo.shape[1] - 1, photo.shape[0] - 1)
     shape = dlib.full_object_detection(whole, points)
     return np.array(_model(model_file).compute_face_descriptor(photo, shape), np.float32)

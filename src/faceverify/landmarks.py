@@ -18,17 +18,20 @@ NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT = 30, 48, 54
 OUTER_EYE_CORNERS = (36, 45)
 
 
-def find_landmarks(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
+def find_landmarks(
+    photo: np.ndarray, predictor_file: Path, otherwise: dlib.rectangle | None = None
+) -> np.ndarray:
     """Give the 68 landmarks of a photo's largest face, int (68, 2) as (x, y) in pixels.
 
     `photo` is uint8 RGB (height, width, 3). A photo without a face at its own size is searched
-    again at twice that size. Points can lie outside the photo. Raises UnusableError
-    when there is no face.
+    again at twice that size. Points can lie outside the photo. Where there is no face, the
+    landmarks are sought in the rectangle `otherwise`; without it UnusableError is raised.
     """
     detector = _detector()
     faces = detector(photo, 0) or detector(photo, 1)
-    if not faces:
+    if not faces and otherwise is None:
         raise UnusableError("no face found")
+    faces = faces or [otherwise]
     largest = max(faces, key=lambda face: face.area())
     shape = _predictor(predictor_file)(photo, largest)
     return np.array([(point.x, point.y) for point in shape.parts()])

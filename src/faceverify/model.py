@@ -6,6 +6,7 @@ The brain is cut out of a published network; the rest, trained from scratch, is 
 faces of a pair pass through one set of weights, and theta is the angle between their tails.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import keras
 from keras import layers, ops
 
 from faceverify.errors import InputError
-from faceverify.photos import CANVAS_SIZE
+from faceverify.photos import CANVAS_SIZE, view_corner
 
 LANDMARK_NUMBERS = 136
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
@@ -31,17 +32,17 @@ class Tower(NamedTuple):
     l2: float
 
 
-def build_brain(application: str, layer: str, weights: str | None, seed: int) -> keras.Model:
-    """Cut a network of `keras.applications` at a layer: photos -> feature maps.
+def build_brain(
+    application: str, layer: str, view: int, weights: str | None, seed: int
+) -> keras.Model:
+    """The frozen or trained reader of photos, (B, 218, 218, 3) in 0..255 -> feature maps.
 
-    Takes photos (B, 218, 218, 3) in 0..255; the scaling that the network was trained with is
-    part of the brain. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5` file
-    of this brain, or None for random ones drawn from `seed`. Raises InputError for an unknown
-    network or layer, and for weights that cannot be had or do not fit.
+    It looks at the square of `view` pixels around the face: 218 is the whole canvas, 128 the face
+    from forehead to chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5`
+    file of this brain with its checksum beside it, or None for random ones drawn from `seed`.
+    Raises InputError for an unknown network or layer, a view that the network cannot take, and
+    weights that cannot be had, are not what their checksum says, or do not fit.
     """
-    network_class = getattr(keras.applications, application, None)
-    if application.startswith("_") or not callable(network_class):
-        raise InputError(f"model.brain: keras.applications has no {application!r}")
     # Keras counts names up as a process builds models. Begun anew, the count gives every brain
     # the names that its `layer` was chosen by, and its weight file the same bytes.
     policy = keras.config.dtype_policy()
@@ -49,24 +50,44 @@ def build_brain(application: str, layer: str, weights: str | None, seed: int) ->
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
     downloaded = "imagenet" if weights == "imagenet" else None
+    network = cut_network(application, layer, view, downloaded)
+    # What is cut off: above and below, left and right.
+    margins = tuple((start, CANVAS_SIZE - view - start) for start in view_corner(view))
+    photos = keras.Input(PHOTO_SHAPE, name="photo")
+    face = layers.Cropping2D(margins)(photos)
+    brain = keras.Model(photos, network(face), name="brain")
+    if weights not in (None, "imagenet"):
+        _check_checksum(Path(weights))
+        load_weights(brain, weights)
+    return brain
+
+
+def cut_network(application: str, layer: str, size: int, weights: str | None) -> keras.Model:
+    """Cut a network of `keras.applications` at a layer: (B, size, size, 3) -> feature maps.
+
+    Photos are in 0..255; the scaling that the network was trained with is part of it. `weights`
+    is "imagenet" or None for random ones. Raises InputError as `build_brain` does.
+    """
+    network_class = getattr(keras.applications, application, None)
+    if application.startswith("_") or not callable(network_class):
+        raise InputError(f"model.brain: keras.applications has no {application!r}")
+    shape = (size, size, 3)
     try:
-        network = network_class(weights=downloaded, include_top=False, input_shape=PHOTO_SHAPE)
+        network = network_class(weights=weights, include_top=False, input_shape=shape)
     except Exception as error:
+        if "Input size must be at least" in str(error):
+            raise InputError(f"model.brain_view: {size} is too small for {application}") from None
         # Keras's downloader raises a bare Exception when there is no network.
-        if downloaded is None:
+        if weights is None:
             raise
         raise InputError(f"model.brain_weights: ImageNet weights: {error}") from None
     if layer not in (known.name for known in network.layers):
         raise InputError(f"model.brain_layer: {application} has no layer {layer!r}")
     features = keras.Model(network.input, network.get_layer(layer).output)
-
-    photos = keras.Input(PHOTO_SHAPE, name="photo")
+    photos = keras.Input(shape, name="photo")
     # Each network's module has the scaling that its weights expect.
     scaled = sys.modules[network_class.__module__].preprocess_input(photos)
-    brain = keras.Model(photos, features(scaled), name="brain")
-    if weights not in (None, "imagenet"):
-        load_weights(brain, weights)
-    return brain
+    return keras.Model(photos, features(scaled), name="network")
 
 
 def load_weights(model: keras.Model, path: Path | str) -> None:
@@ -81,6 +102,27 @@ def load_weights(model: keras.Model, path: Path | str) -> None:
         model.load_weights(path)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} does not fit the {model.name}: {error}") from None
+
+
+def write_checksum(path: Path) -> None:
+    """Write `<path>.sha256` beside a weight file, in the form that `sha256sum --check` reads."""
+    digest = _digest(path)
+    path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+
+
+def _check_checksum(path: Path) -> None:
+    beside = path.with_name(f"{path.name}.sha256")
+    if not beside.is_file():
+        raise InputError(f"{beside} is missing; `sha256sum` in that folder writes it")
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    if beside.read_text(encoding="utf-8").split()[:1] != [_digest(path)]:
+        raise InputError(f"{path} is not what {beside.name} says; bring both from git again")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build_tower(feature_shape: tuple[int, ...], sizes: Tower, seed: int) -> keras.Model:

@@ -30,6 +30,7 @@ class Pairing(NamedTuple):
     pairs_per_identity: int | None
     split_by: str
     val_share: float
+    val_identities: Sequence[int]
 
 
 def make_pairs(people: Sequence[int], pairing: Pairing, rng: np.random.Generator) -> list[Pair]:
@@ -42,7 +43,8 @@ def make_pairs(people: Sequence[int], pairing: Pairing, rng: np.random.Generator
 
     `split_by` "identity" puts `val_share` of the people into validation with all their pairs,
     so that nobody is in both; "pair" draws that share of the pairs instead, and people leak
-    from train into validation. Raises InputError when there are too few people or faces.
+    from train into validation. Where `val_identities` names people, those of them that are here
+    make up validation instead. Raises InputError when there are too few people or faces.
     """
     faces = pairing.faces_per_identity
     wanted = pairing.pairs_per_identity or faces // 4
@@ -53,8 +55,9 @@ def make_pairs(people: Sequence[int], pairing: Pairing, rng: np.random.Generator
         )
     if pairing.split_by == "identity":
         shuffled = rng.permutation(sorted(people)).tolist()
-        val = _share(len(people), pairing.val_share)
-        groups = {"train": sorted(shuffled[val:]), "val": sorted(shuffled[:val])}
+        drawn = shuffled[: _share(len(people), pairing.val_share)]
+        val = set(pairing.val_identities or drawn) & set(people)
+        groups = {"train": sorted(set(people) - val), "val": sorted(val)}
         return [
             Pair(same, split, *pair)
             for split, members in groups.items()
@@ -80,7 +83,8 @@ def _balanced(
     if len(people) < 2:
         raise InputError(
             f"{len(people)} people on one side of the split do not make an anti-pair; train and "
-            "validation need 2 each: select more people or change pair.val_share"
+            "validation need 2 each: select more people or change pair.val_share or "
+            "pair.val_identities"
         )
     genuine, uses = [], {}
     for identity in people:

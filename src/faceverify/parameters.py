@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -41,11 +41,16 @@ RESERVED = ("ensemble", "dlib")
 OVERRIDABLE = ("lr", "dropout", "l2", "beta", "gamma", "delta", "seed")
 
 
-class _Group(BaseModel):
+_Kind = TypeVar("_Kind", bound="Group")
+
+
+class Group(BaseModel):
+    """Parameters that belong together: no other keys, no other types, no changes."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Select(_Group):
+class Select(Group):
     """Which photos count as an ID photo, and how many of each person are kept."""
 
     landmark_model: Literal[
@@ -63,19 +68,27 @@ class Select(_Group):
         return self
 
 
-class Pair(_Group):
+class Pair(Group):
     """How faces become pairs, and pairs become train and validation sets."""
 
     pairs_per_identity: Count | None
     split_by: Literal["identity", "pair"]
     val_share: Annotated[Number, Field(gt=0, lt=1)]
+    val_identities: list[Annotated[int, Field(ge=0)]]
+
+    @model_validator(mode="after")
+    def _people_split_people(self) -> "Pair":
+        if self.val_identities and self.split_by != "identity":
+            raise ValueError("val_identities needs split_by: identity")
+        return self
 
 
-class Model(_Group):
+class Model(Group):
     """The architecture; see `faceverify.model` for what each part is."""
 
     brain: str
     brain_layer: str
+    brain_view: Annotated[int, Field(ge=32, le=218)]
     brain_weights: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None
     brain_trainable: bool
     head_filters: Count
@@ -83,14 +96,14 @@ class Model(_Group):
     tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 
-class Evaluate(_Group):
+class Evaluate(Group):
     """How many pairs the verdict rests on, and how often they are resampled."""
 
     genuine_per_identity: Count | None
     resamples: Annotated[int, Field(ge=100)]
 
 
-class Training(_Group):
+class Training(Group):
     """What one model trains with."""
 
     alpha: Weight
@@ -153,11 +166,21 @@ class Parameters(Training):
 
 
 def load(path: Path) -> Parameters:
-    """Read and check a parameter file.
+    """Read and check the pipeline's parameter file.
+
+    Raises InputError as `read` does, and for ensemble weights that do not sum to 1 and a brain
+    weight file that is not there.
+    """
+    parameters = read(path, Parameters)
+    _check_weight_files(path, parameters)
+    return parameters
+
+
+def read(path: Path, kind: type[_Kind]) -> _Kind:
+    """Read a parameter file of some kind.
 
     Raises InputError, in one line that names the first wrong key, for a file that is missing or
-    not YAML, a key that is unknown or missing, a value of a wrong type or out of its range,
-    ensemble weights that do not sum to 1, or a brain weight file that is not there.
+    not YAML, a key that is unknown or missing, a value of a wrong type or out of its range.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -168,12 +191,10 @@ def load(path: Path) -> Parameters:
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no parameters")
     try:
-        parameters = Parameters.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         where, what = _first(error)
         raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None
-    _check_weight_files(path, parameters)
-    return parameters
 
 
 def _first(error: ValidationError) -> tuple[str, str]:

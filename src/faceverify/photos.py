@@ -9,6 +9,8 @@ from faceverify.errors import UnusableError
 PHOTO_WIDTH, PHOTO_HEIGHT = 178, 218
 # What the brain sees: the photo stretched to a square.
 CANVAS_SIZE = 218
+# The middle of the face there, from forehead to chin: x, y.
+_FACE_CENTRE = (109, 125)
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 # How the two formats begin and end. libjpeg fills a cut-off photo with grey and only warns.
@@ -49,6 +51,12 @@ def to_canvas(photo: np.ndarray) -> np.ndarray:
     """
     size = (CANVAS_SIZE, CANVAS_SIZE)
     return cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR_EXACT)
+
+
+def view_corner(size: int) -> tuple[int, int]:
+    """Top and left of the square of `size` canvas pixels around the face, inside the canvas."""
+    left, top = (min(max(c - size // 2, 0), CANVAS_SIZE - size) for c in _FACE_CENTRE)
+    return top, left
 
 
 def encode_png(photo: np.ndarray) -> bytes:

@@ -16,8 +16,8 @@ from faceverify.model import Tower, build_brain, build_tower, load_weights
 class TrainedModel(NamedTuple):
     """A brain, its tower, and what is known of them.
 
-    `description` has the brain's `brain` and `brain_layer`, the tower's sizes, and
-    `brain_trainable`, which tells whether the brain is the member's own.
+    `description` has the brain's `brain`, `brain_layer` and `brain_view`, the tower's sizes,
+    and `brain_trainable`, which tells whether the brain is the member's own.
     """
 
     brain: keras.Model
@@ -40,7 +40,8 @@ def load(folder: Path) -> TrainedModel:
     """
     description = read_json(folder / "model.json")
     try:
-        brain = build_brain(description["brain"], description["brain_layer"], None, seed=0)
+        cut = (description[name] for name in ("brain", "brain_layer", "brain_view"))
+        brain = build_brain(*cut, None, seed=0)
         sizes = Tower(*(description[name] for name in Tower._fields))
         tower = build_tower(brain.output_shape[1:], sizes, seed=0)
         if not isinstance(description["brain_trainable"], bool):

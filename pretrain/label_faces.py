@@ -1,0 +1,65 @@
+"""Label the photos of every set with their person and with dlib's face descriptor, the teacher."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dlib
+import joblib
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import recipe
+from faceverify import annotations, baseline, errors, files, landmarks
+from faceverify.photos import PHOTO_HEIGHT, PHOTO_WIDTH, decode
+
+# Where dlib's detector finds the face of an aligned photo: the median over 141 CelebA photos.
+# Stands in for the detector where it finds none, in a profile or behind a hand.
+USUAL_FACE = dlib.rectangle(45, 93, 131, 179)
+
+
+def main() -> None:
+    """Write labels/photos.csv and labels/descriptors.npy, row by row the same photos."""
+    parameters = recipe.read()
+    data = recipe.DATA
+    photos = pd.concat([_listed(data / name) for name in parameters.sets], ignore_index=True)
+    models = (data / recipe.LANDMARK_MODEL, data / recipe.DESCRIPTOR_MODEL)
+    for model in models:
+        if not model.is_file():
+            raise errors.InputError(f"pretrain/{model} is missing; see pretrain/README.md")
+    descriptors = np.stack(list(_described([data / photo for photo in photos.photo], *models)))
+    with files.replacing_folder(recipe.LABELS) as folder:
+        photos.to_csv(folder / "photos.csv", index=False, lineterminator="\n")
+        np.save(folder / "descriptors.npy", descriptors)
+    people = photos.identity.nunique()
+    print(f"{len(photos)} photos of {people} people labelled; next: python train_brain.py")
+
+
+def _listed(folder: Path) -> pd.DataFrame:
+    """The photos of one set: `photo`, its path below data/, and `identity`."""
+    identities = annotations.read_identities(folder / "identity_CelebA.txt")
+    photos = [
+        files.inside(folder / "img_align_celeba", name).relative_to("data").as_posix()
+        for name in identities
+    ]
+    return pd.DataFrame({"photo": photos, "identity": identities.values()})
+
+
+def _described(photos: list[Path], predictor: Path, descriptor: Path) -> Iterator[np.ndarray]:
+    jobs = (joblib.delayed(describe)(photo, predictor, descriptor) for photo in photos)
+    found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+    return tqdm(found, "dlib descriptors", len(photos), unit="photo", disable=None)
+
+
+def describe(path: Path, predictor: Path, descriptor: Path) -> np.ndarray:
+    """dlib's descriptor, float32 (128,), of a photo of CelebA's frame at any size."""
+    try:
+        photo = recipe.framed(decode(path.read_bytes()), (PHOTO_WIDTH, PHOTO_HEIGHT))
+    except errors.UnusableError as error:
+        raise errors.InputError(f"{path}: {error}") from None
+    points = landmarks.find_landmarks(photo, predictor, USUAL_FACE)
+    return baseline.describe(photo, points, descriptor)
+
+
+if __name__ == "__main__":
+    errors.run(main)

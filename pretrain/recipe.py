@@ -1,0 +1,82 @@
+"""What the pretraining scripts share: their parameters, their people, the frame of a photo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from faceverify import errors, parameters
+from faceverify.parameters import Count, Group, Number, Seed, Share, Weight
+
+LANDMARK_MODEL = "shape_predictor_68_face_landmarks.dat"
+DESCRIPTOR_MODEL = "dlib_face_recognition_resnet_model_v1.dat"
+DATA = Path("data")
+LABELS = Path("labels")
+START = Path("start")
+MODEL = Path("model")
+WEIGHTS = "inception_v3_mixed5_faces.weights.h5"
+HELD_OUT = Path("held_out.txt")
+
+Side = Annotated[int, Field(ge=75, le=218)]  # pixels; InceptionV3 takes no less
+Positive = Annotated[Number, Field(gt=0)]
+
+
+class Augment(Group):
+    """How far a training photo is changed; each share is how often."""
+
+    rotation: Weight  # degrees, either way
+    scale: Share  # of the size, either way
+    shift: Share  # of the side, either way
+    light: Share  # brightness and contrast, either way
+    grey: Share
+    blur: Share
+    jpeg: Share
+    small: Share
+
+
+class Recipe(Group):
+    """The whole of `pretrain/params.yaml`."""
+
+    sets: Annotated[list[Annotated[str, Field(pattern=r"^[\w-]+$")]], Field(min_length=1)]
+    start: bool
+    view: Side
+    person_share: Share
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    weight_decay: Weight
+    head_filters: Count
+    precision: Annotated[str, Field(pattern="^(float32|mixed_bfloat16|mixed_float16)$")]
+    seed: Seed
+    augment: Augment
+
+
+def read() -> Recipe:
+    """The checked parameters; InputError in one line."""
+    return parameters.read(Path("params.yaml"), Recipe)
+
+
+def held_out() -> set[int]:
+    """The people that training never sees."""
+    lines = HELD_OUT.read_text(encoding="utf-8").split()
+    return {int(line) for line in lines}
+
+
+def labelled() -> tuple[pd.DataFrame, np.ndarray]:
+    """All photos (`photo`, `identity`) and dlib's descriptors of them, float32 (photos, 128)."""
+    try:
+        photos = pd.read_csv(LABELS / "photos.csv")
+        return photos, np.load(LABELS / "descriptors.npy", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise errors.InputError(f"{error.filename} is missing; run dvc repro") from None
+
+
+def framed(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bring a photo of CelebA's frame to `size` (width, height)."""
+    if photo.shape[1::-1] == size:
+        return photo
+    shrinks = photo.shape[1] > size[0]
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)

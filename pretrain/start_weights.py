@@ -1,0 +1,106 @@
+"""Unpack a published InceptionV3, start of the training, from the npm package nsfwjs (MIT).
+
+The package holds the network in 8 bits per weight, fine-tuned from ImageNet, as JavaScript.
+"""
+
+import base64
+import hashlib
+import re
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import recipe
+from faceverify import backend, errors, files
+
+PACKAGE = "nsfwjs@4.4.0"
+SHA256 = "585cd178f3b994337c4d10a87b080d342fc52f8b9bf0085c4d1f345a3a1c5382"
+FOLDER = "package/dist/models/inception_v3"
+
+# `{name:"conv2d_1/kernel",shape:[3,3,3,32],...quantization:{min:-1.2,scale:.0074,...}}`
+ENTRY = re.compile(
+    r'\{name:"([^"]+)",shape:\[([\d,]+)\],dtype:"float32",'
+    r'quantization:\{min:([-.\de]+),scale:([.\de-]+),dtype:"uint8"\}\}'
+)
+SHARD = re.compile(r'exports="([A-Za-z0-9+/=]+)"')
+
+
+def main() -> None:
+    """Write start/inception_v3_mixed5.weights.h5, weights of the brain."""
+    parameters = recipe.read()
+    backend.start()
+    from faceverify.model import build_brain
+
+    brain = build_brain("InceptionV3", "mixed5", parameters.view, None, parameters.seed)
+    if parameters.start:
+        brain.set_weights(in_order(published(), brain))
+    with files.replacing_folder(recipe.START) as folder:
+        brain.save_weights(folder / recipe.WEIGHTS)
+
+
+def published() -> dict[str, np.ndarray]:
+    """The package's weights by their names, float32."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = _download(Path(folder))
+        with tarfile.open(archive) as package:
+            read = {
+                member.name: package.extractfile(member).read().decode("utf-8")
+                for member in package
+                if member.name.startswith(FOLDER)
+            }
+    manifest = ENTRY.findall(read.pop(f"{FOLDER}/model.min.js"))
+    shards = (SHARD.search(read[name]).group(1) for name in sorted(read))
+    numbers = np.frombuffer(b"".join(base64.b64decode(shard) for shard in shards), np.uint8)
+    weights, start = {}, 0
+    for name, sides, low, step in manifest:
+        shape = tuple(int(side) for side in sides.split(","))
+        codes = numbers[start : start + np.prod(shape)]
+        start += codes.size
+        weights[name] = (codes * float(step) + float(low)).reshape(shape).astype(np.float32)
+    if start != numbers.size:
+        raise errors.InputError(f"{PACKAGE} holds {numbers.size} numbers, not {start}")
+    return weights
+
+
+def in_order(weights: dict[str, np.ndarray], brain) -> list[np.ndarray]:
+    """The brain's weights in its own order, from the package's numbered layers.
+
+    Both number convolutions and normalizations as Keras's InceptionV3 makes them.
+    """
+    number = {"conv2d": 0, "batch_normalization": 0}
+    found = {}
+    for layer in sorted(brain.get_layer("network").layers[-1].layers, key=_made):
+        kind = layer.name.rstrip("_0123456789")
+        if kind in number and layer.weights:
+            number[kind] += 1
+            for weight in layer.weights:
+                found[weight.path] = weights[f"{kind}_{number[kind]}/{weight.name}"]
+    return [found[weight.path] for weight in brain.weights]
+
+
+def _made(layer) -> int:
+    """When Keras made a layer, by the number at the end of its name; the first has none."""
+    number = re.search(r"_(\d+)$", layer.name)
+    return int(number.group(1)) if number else 0
+
+
+def _download(folder: Path) -> Path:
+    command = ["npm", "pack", "--silent", PACKAGE]
+    try:
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    except FileNotFoundError:
+        raise errors.InputError("npm is not installed; or set `start: false`") from None
+    except subprocess.CalledProcessError:
+        raise errors.InputError(f"npm could not download {PACKAGE}; see above") from None
+    (archive,) = folder.glob("*.tgz")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise errors.InputError(f"{PACKAGE} has SHA-256 {digest}, not {SHA256}")
+    return archive
+
+
+if __name__ == "__main__":
+    errors.run(main)
