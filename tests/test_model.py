@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import tensorflow as tf
 from faceverify import model
 from faceverify.errors import InputError
 from faceverify.losses import ContrastiveLoss
+from faceverify.photos import view_corner
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 NUMBERS = 32  # of a vector whose angle to another one is measured
@@ -237,6 +239,35 @@ def test_the_defaults_have_the_sizes_of_the_original():
     assert shapes == {"landmarks": (None, 136), "tail": (None, 128)}
 
 
+def test_a_smaller_view_gives_fewer_features_of_the_same_canvas():
+    brain = model.build_brain("InceptionV3", "mixed5", 128, None, seed=1)
+    assert brain.input_shape == (None, 218, 218, 3)
+    assert brain.output_shape == (None, 6, 6, 768)
+    assert brain.count_params() == 5_138_656
+
+
+@pytest.mark.parametrize("view", [64, 128])
+def test_the_brain_looks_at_its_view_and_at_nothing_else(view):
+    brain = model.build_brain("MobileNetV2", CUT, view, None, seed=1)
+    top, left = view_corner(view)
+    inside = slice(top, top + view), slice(left, left + view)
+    rng = np.random.default_rng(1)
+    photo, other = rng.integers(256, size=(2, 218, 218, 3)).astype(np.float32)
+    other[inside] = photo[inside]
+    plain, elsewhere = brain.predict_on_batch(np.stack([photo, other]))
+    np.testing.assert_array_equal(plain, elsewhere)
+    for row in (top, top + view - 3):
+        for column in (left, left + view - 3):
+            changed = photo.copy()
+            changed[row : row + 3, column : column + 3] = 255 - changed[row, column]
+            assert not np.array_equal(brain.predict_on_batch(changed[None])[0], plain)
+
+
+def test_a_view_too_small_for_the_network_is_refused():
+    with pytest.raises(InputError, match="model.brain_view: 40 is too small for InceptionV3"):
+        model.build_brain("InceptionV3", "mixed5", 40, None, seed=1)
+
+
 @pytest.mark.parametrize(
     ("application", "module", "layer"),
     [
@@ -302,6 +333,7 @@ def brain():
 def weight_file(brain, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "brain.weights.h5"
     brain.save_weights(path)
+    model.write_checksum(path)
     return path
 
 
@@ -321,6 +353,83 @@ def test_brain_takes_the_weights_of_a_file(brain, weight_file):
 def test_weights_of_another_brain_are_refused(weight_file, application, layer):
     with pytest.raises(InputError, match="brain.weights.h5 does not fit the brain"):
         model.build_brain(application, layer, 218, str(weight_file), seed=2)
+
+
+def test_float16_weights_become_the_float32_weights_of_the_brain(brain, tmp_path):
+    path = tmp_path / "half.weights.h5"
+    keras.config.set_dtype_policy("float16")
+    try:
+        half = model.build_brain("MobileNetV2", CUT, 218, None, seed=1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    rounded = [weight.astype(np.float16) for weight in brain.get_weights()]
+    half.set_weights(rounded)
+    half.save_weights(path)
+    model.write_checksum(path)
+    with h5py.File(path) as file:
+        assert stored_types(file) == {np.dtype(np.float16)}
+    found = model.build_brain("MobileNetV2", CUT, 218, str(path), seed=2).get_weights()
+    assert {weight.dtype for weight in found} == {np.dtype(np.float32)}
+    assert all(np.array_equal(a, b) for a, b in zip(found, rounded, strict=True))
+
+
+def stored_types(file):
+    types = set()
+    file.visititems(lambda _, item: types.add(item.dtype) if hasattr(item, "dtype") else None)
+    return types
+
+
+@pytest.fixture
+def weight_copy(weight_file, tmp_path):
+    """A weight file with its checksum, to be spoiled."""
+    path = tmp_path / weight_file.name
+    path.write_bytes(weight_file.read_bytes())
+    model.write_checksum(path)
+    return path
+
+
+def test_sha256sum_accepts_the_checksum_of_a_weight_file(weight_copy):
+    result = subprocess.run(
+        ["sha256sum", "--check", "--strict", f"{weight_copy.name}.sha256"],
+        cwd=weight_copy.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == f"{weight_copy.name}: OK\n"
+
+
+CHECKSUMS = {
+    "missing": (None, "brain.weights.h5.sha256 is missing"),
+    "of another file": (f"{'0' * 64}  brain.weights.h5\n", "brain.weights.h5 is not what"),
+    "empty": ("", "brain.weights.h5 is not what"),
+}
+
+
+@pytest.mark.parametrize("case", CHECKSUMS)
+def test_weights_are_refused_without_the_right_checksum(weight_copy, case):
+    text, message = CHECKSUMS[case]
+    checksum = weight_copy.with_name(f"{weight_copy.name}.sha256")
+    checksum.unlink()
+    if text is not None:
+        checksum.write_text(text)
+    with pytest.raises(InputError, match=message) as refused:
+        model.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
+    assert "\n" not in str(refused.value)
+
+
+def test_weights_that_are_not_what_their_checksum_says_are_refused(weight_copy):
+    data = bytearray(weight_copy.read_bytes())
+    data[len(data) // 2] ^= 1
+    weight_copy.write_bytes(data)
+    with pytest.raises(InputError, match=r"brain.weights.h5 is not what .*\.sha256 says"):
+        model.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
+
+
+def test_a_checksum_without_its_weights_is_refused(weight_copy):
+    weight_copy.unlink()
+    with pytest.raises(InputError, match="brain.weights.h5 is missing"):
+        model.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
 
 
 DAMAGES = {
