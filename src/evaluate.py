@@ -16,23 +16,21 @@ from faceverify import (
     annotations,
     baseline,
     errors,
-    features,
     files,
     gallery,
     metrics,
-    model,
     parameters,
     photos,
     store,
     tables,
     verification,
 )
+from faceverify.judged import PREPARED, SPLITS, Photos, load_pairs, member_outputs
 from faceverify.landmarks import interocular_distance, unflatten
 from faceverify.targets import LandmarkRange
 
-DATA, PREPARED, MODELS, CACHE = Path("data"), Path("prepared"), Path("models"), Path(".cache")
+DATA, MODELS, CACHE = Path("data"), Path("models"), Path(".cache")
 METRICS, PLOTS = Path("metrics"), Path("plots")
-SPLITS = ("train", "val")
 # The six figures that people compare; each comes with _low and _high.
 SUMMARY = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
 ENDS = ("", "_low", "_high")
@@ -40,19 +38,6 @@ GROUPED_BY = ("Male", "Young", "Pale_Skin", "Eyeglasses")
 ENSEMBLE, BASELINE = "ensemble", "dlib"
 WORST = 12
 ROC_POINTS, BINS = 200, 40
-
-
-class Photos(NamedTuple):
-    """The photos that are judged: their file names, people, sources and true landmarks."""
-
-    names: list[str]
-    identities: np.ndarray  # (n,)
-    sources: list[str]
-    landmarks: np.ndarray  # (n, 136) in pixels
-
-    def read(self, name: str) -> bytes:
-        """A photo's encoded bytes."""
-        return files.inside(PREPARED / "selected", name).read_bytes()
 
 
 class Scores(NamedTuple):
@@ -67,7 +52,7 @@ def main() -> None:
     """Score the same pairs with every model and write metrics, plots and gallery."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     settings = parameters.load(Path("params.yaml"))
-    judged, pairs = load_pairs(settings)
+    judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}
     scores[ENSEMBLE] = ensemble_scores(scores, pairs, settings)
     scores[BASELINE] = baseline_scores(judged, pairs)
@@ -92,43 +77,6 @@ def main() -> None:
     print("more figures: metrics/details.json; worst errors: plots/gallery; dvc plots show --open")
 
 
-def load_pairs(
-    settings: parameters.Parameters,
-) -> tuple[Photos, dict[str, verification.VerificationPairs]]:
-    """The photos of both splits, and the verification pairs of each."""
-    selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
-    paired = tables.read(PREPARED / "pairs.csv", tables.PAIRS)
-    landmarks = files.read_json(PREPARED / "selected.json")
-    judged = Photos(
-        selected.name.tolist(),
-        selected.identity.to_numpy(),
-        selected.source.tolist(),
-        np.array([landmarks[name] for name in selected.name]),
-    )
-    parts = {split: paired[paired.split == split] for split in SPLITS}
-    people = {s: {*part.first_identity, *part.second_identity} for s, part in parts.items()}
-    disjoint = people["train"].isdisjoint(people["val"])
-    pairs = {}
-    for number, (split, part) in enumerate(parts.items()):
-        used = selected.identity.isin(people[split])
-        if not disjoint:
-            used = selected.source.isin({*part.first_source, *part.second_source})
-        rows = np.flatnonzero(used)
-        # A generator of its own: what is drawn for train must not move the validation pairs.
-        rng = np.random.default_rng((settings.seed, number))
-        pairs[split] = verification.make_verification_pairs(
-            rows, judged.identities[rows], settings.evaluate.genuine_per_identity, rng
-        )
-        if split == "val" and not disjoint:
-            pairs[split] = verification.without(pairs[split], pairs["train"])
-        genuine = int(pairs[split].same.sum())
-        print(
-            f"{split}: {genuine:,} genuine and {len(pairs[split].same) - genuine:,} impostor "
-            f"pairs of {len(np.unique(pairs[split].identities)):,} people"
-        )
-    return judged, pairs
-
-
 def member_scores(
     name: str,
     judged: Photos,
@@ -136,16 +84,7 @@ def member_scores(
     settings: parameters.Parameters,
 ) -> Scores:
     """theta of a member for all pairs, and how far its landmarks lie from dlib's."""
-    trained = store.load(MODELS / name)
-    if trained.description["brain_trainable"]:
-        whole = model.join(trained.brain, trained.tower)
-        batches = list(features.run_photos(whole, judged.names, judged.read))
-    else:
-        values, rows = features.brain_features(trained.brain, judged.names, judged.read, CACHE)
-        size = features.BATCH_SIZE
-        parts = (rows[i : i + size] for i in range(0, len(rows), size))
-        batches = [trained.tower.predict_on_batch(values[part]) for part in parts]
-    tails, predicted = (np.concatenate([b[key] for b in batches]) for key in ("tail", "landmarks"))
+    tails, predicted = member_outputs(store.load(MODELS / name), judged, CACHE)
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
     truth, guess = unflatten(judged.landmarks), unflatten(limits.denormalize(predicted))
     errors_ = np.linalg.norm(guess - truth, axis=-1).mean(axis=-1) / interocular_distance(truth)
