@@ -33,14 +33,14 @@ def find_landmarks(
         raise UnusableError("no face found")
     faces = faces or [otherwise]
     largest = max(faces, key=lambda face: face.area())
-    shape = _predictor(predictor_file)(photo, largest)
+    shape = predictor(predictor_file)(photo, largest)
     return np.array([(point.x, point.y) for point in shape.parts()])
 
 
 def check_predictor(file: Path) -> None:
     """Load dlib's 68-point model once; InputError when it is missing or not such a model."""
     blank = np.zeros((2, 2, 3), np.uint8)
-    points = _predictor(file)(blank, dlib.rectangle(0, 0, 1, 1)).num_parts
+    points = predictor(file)(blank, dlib.rectangle(0, 0, 1, 1)).num_parts
     if points != POINTS:
         raise InputError(f"{file} gives {points} landmarks; use dlib's {POINTS}-point model")
 
@@ -68,7 +68,8 @@ def _detector() -> dlib.fhog_object_detector:
 
 
 @functools.cache
-def _predictor(file: Path) -> dlib.shape_predictor:
+def predictor(file: Path) -> dlib.shape_predictor:
+    """Load dlib's landmark model, once for each file; InputError when it is no such model."""
     if not file.is_file():
         raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
     try:
