@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
-STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate")
+STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
 SCRIPTS = (*STAGES, "make_sample")
 
 
