@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from faceverify.errors import InputError
 from faceverify.files import inside
+from faceverify.quiet import held_stderr
 from faceverify.schema import Angle, Capture, Group, MemberName, Number, Share, first_fault
 
 FORMAT = 1
@@ -114,7 +115,9 @@ class Network:
 
         Raises ValueError for bytes that are no model with the two signatures.
         """
-        interpreter = Interpreter(model_content=data, num_threads=threads)
+        with held_stderr():  # LiteRT tells of its processor delegate
+            interpreter = Interpreter(model_content=data, num_threads=threads)
+            interpreter.allocate_tensors()
         if interpreter.get_signature_list() != SIGNATURES:
             raise ValueError("its signatures are not those of a verifier")
         self._lock = threading.Lock()
