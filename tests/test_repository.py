@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers import write_parameters
+
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
@@ -102,7 +104,7 @@ def test_outside_the_repository_a_script_says_what_is_missing(name, tmp_path):
 
 @pytest.mark.parametrize("name", ("pair_faces", "write_records", "train", "evaluate", "export"))
 def test_a_stage_without_its_inputs_says_what_to_run(name, tmp_path):
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    write_parameters(tmp_path)
     result = run(tmp_path, name, *(["ja"] if name == "train" else []))
     assert result.returncode == 2
     last = result.stderr.strip().splitlines()[-1]
