@@ -48,7 +48,7 @@ def test_celeba_settings_are_the_originals():
     assert settings.pair.val_share == 0.25
 
 
-def test_both_shipped_files_have_the_same_keys():
+def test_shipped_files_have_the_same_keys():
     def keys(values, prefix=""):
         if not isinstance(values, dict):
             return {prefix}
@@ -59,8 +59,8 @@ def test_both_shipped_files_have_the_same_keys():
         values = yaml.safe_load(path.read_text())
         values.pop("members")
         found.append(keys(values))
-    assert len(found) == 2
-    assert found[0] == found[1]
+    assert len(found) == 3
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,12 @@ def test_both_shipped_files_have_the_same_keys():
         ("evaluate.genuine_per_identity", 0),
         ("evaluate.resamples", 99),
         ("evaluate.resamples", "1000"),
+        ("capture.min_interocular", -1),
+        ("capture.min_sharpness", "sharp"),
+        ("capture.min_brightness", 256),
+        ("capture.max_brightness", True),
+        ("capture.second_face", 1.1),
+        ("capture.second_face", None),
         ("members", {}),
         ("members", ["ja"]),
         ("members.ja", None),

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers import write_parameters
+
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
-STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate")
+STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
 SCRIPTS = (*STAGES, "make_sample")
 
 
@@ -64,11 +66,16 @@ def test_the_library_knows_nothing_of_dvc_or_of_the_parameter_file():
         assert not re.search(r"^(import|from) dvc", path.read_text(), re.MULTILINE), path
 
 
-def test_every_member_is_evaluated():
+@pytest.mark.parametrize("name", ("evaluate", "export"))
+def test_every_member_is_evaluated_and_exported(name):
     members = set(yaml.safe_load((ROOT / "params.yaml").read_text())["members"])
-    deps, params = stage("evaluate")["deps"], stage("evaluate")["params"]
-    assert {f"models/{name}" for name in members} == {d for d in deps if d.startswith("models/")}
-    assert {f"ensemble.{name}" for name in members} == {p for p in params if p[:9] == "ensemble."}
+    deps, params = stage(name)["deps"], stage(name)["params"]
+    assert {f"models/{member}" for member in members} == {
+        d for d in deps if d.startswith("models/")
+    }
+    assert {f"ensemble.{member}" for member in members} == {
+        p for p in params if p[:9] == "ensemble."
+    }
 
 
 def test_the_default_remote_is_the_teams_bucket():
@@ -95,9 +102,9 @@ def test_outside_the_repository_a_script_says_what_is_missing(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ("pair_faces", "write_records", "train", "evaluate"))
+@pytest.mark.parametrize("name", ("pair_faces", "write_records", "train", "evaluate", "export"))
 def test_a_stage_without_its_inputs_says_what_to_run(name, tmp_path):
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    write_parameters(tmp_path)
     result = run(tmp_path, name, *(["ja"] if name == "train" else []))
     assert result.returncode == 2
     last = result.stderr.strip().splitlines()[-1]

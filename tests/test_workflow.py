@@ -4,14 +4,16 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 import yaml
 
+from faceverify import verifier_file
 from tiny import Clone, make_clone
 
 MEMBERS = {"ja", "mar", "alip", "rai"}
 TRAINING = {f"train@{name}" for name in MEMBERS}
-ALL = {"select_faces", "pair_faces", "write_records", "evaluate"} | TRAINING
+ALL = {"select_faces", "pair_faces", "write_records", "evaluate", "export"} | TRAINING
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_a_forced_repro_gives_the_same_bytes(unchanged):
 def test_alpha_reruns_training_and_what_depends_on_it(unchanged):
     before = summary(unchanged)
     result = unchanged.dvc("exp", "run", "--name", "alpha03", "-S", "alpha=0.3")
-    assert unchanged.stages_run(result.stdout) == TRAINING | {"evaluate"}
+    assert unchanged.stages_run(result.stdout) == TRAINING | {"evaluate", "export"}
     assert summary(unchanged) != before
 
     difference = unchanged.json("metrics", "diff", "--json")["metrics/summary.json"]
@@ -75,10 +77,11 @@ def test_alpha_reruns_training_and_what_depends_on_it(unchanged):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (["accept_threshold=0.5"], {"evaluate"}),
-        (["ensemble.ja=0.4", "ensemble.mar=0.4"], {"evaluate"}),
-        (["lr=1e-5"], TRAINING | {"evaluate"}),
-        (["members.mar.dropout=0.2"], {"train@mar", "evaluate"}),
+        (["accept_threshold=0.5"], {"evaluate", "export"}),
+        (["ensemble.ja=0.4", "ensemble.mar=0.4"], {"evaluate", "export"}),
+        (["capture.min_sharpness=0.3"], {"export"}),
+        (["lr=1e-5"], TRAINING | {"evaluate", "export"}),
+        (["members.mar.dropout=0.2"], {"train@mar", "evaluate", "export"}),
         (["select.faces_per_identity=5"], {"select_faces"}),
     ],
     ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else value[0],
@@ -140,6 +143,18 @@ def test_members_share_the_frozen_brain_and_nobody_is_in_both_splits(clone):
     assert people["train"]
     assert people["val"]
     assert not people["train"] & people["val"]
+
+
+def test_the_export_runs_beside_its_models_and_is_cached_not_in_git(clone):
+    loaded = verifier_file.load(clone.folder / "models/verifier.json")
+    assert {member.name for member in loaded.description.members} == MEMBERS
+    assert loaded.description.metrics == summary(clone)["ensemble"]
+    embedding = loaded.network.embed(np.zeros((1, 218, 218, 3), np.uint8))
+    theta, by_member = loaded.network.compare(embedding, embedding)
+    assert (theta, by_member.shape) == ([0], (1, len(MEMBERS)))
+    tracked = clone.git("ls-files").splitlines()
+    assert "metrics/export.json" in tracked
+    assert not [name for name in tracked if name.startswith("models/verifier")]
 
 
 def test_every_plot_has_its_data(clone):

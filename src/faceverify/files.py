@@ -77,11 +77,17 @@ def sha256(*parts: bytes | str | Path) -> str:
     for part in parts:
         if isinstance(part, Path):
             with part.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").digest()
+                own = hashlib.file_digest(file, "sha256").digest()
         else:
-            digest = hashlib.sha256(part.encode() if isinstance(part, str) else part).digest()
-        total.update(digest)
+            own = hashlib.sha256(part.encode() if isinstance(part, str) else part).digest()
+        total.update(own)
     return total.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, as `sha256sum` prints it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_files(folder: Path) -> Iterable[Path]:

@@ -6,7 +6,6 @@ The brain is cut out of a published network; the rest, trained from scratch, is 
 faces of a pair pass through one set of weights, and theta is the angle between their tails.
 """
 
-import hashlib
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import keras
 from keras import layers, ops
 
 from faceverify.errors import InputError
+from faceverify.files import digest
 from faceverify.photos import CANVAS_SIZE, view_corner
 
 LANDMARK_NUMBERS = 136
@@ -106,8 +106,8 @@ def load_weights(model: keras.Model, path: Path | str) -> None:
 
 def write_checksum(path: Path) -> None:
     """Write `<path>.sha256` beside a weight file, in the form that `sha256sum --check` reads."""
-    digest = _digest(path)
-    path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n", encoding="utf-8")
+    line = f"{digest(path)}  {path.name}\n"
+    path.with_name(f"{path.name}.sha256").write_text(line, encoding="utf-8")
 
 
 def _check_checksum(path: Path) -> None:
@@ -116,13 +116,8 @@ def _check_checksum(path: Path) -> None:
         raise InputError(f"{beside} is missing; `sha256sum` in that folder writes it")
     if not path.is_file():
         raise InputError(f"{path} is missing")
-    if beside.read_text(encoding="utf-8").split()[:1] != [_digest(path)]:
+    if beside.read_text(encoding="utf-8").split()[:1] != [digest(path)]:
         raise InputError(f"{path} is not what {beside.name} says; bring both from git again")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def build_tower(feature_shape: tuple[int, ...], sizes: Tower, seed: int) -> keras.Model:

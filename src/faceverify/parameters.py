@@ -1,39 +1,17 @@
 """The tunables: their names, types and ranges, checked as a whole before any work starts."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from faceverify.errors import InputError
+from faceverify.schema import Angle, Capture, Group, MemberName, Number, Share, first_fault
 
-
-def _number(value: object) -> object:
-    """YAML 1.1 reads `3e-6` and `1e-05` as strings: take them as the numbers they are."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    return value
-
-
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Share = Annotated[Number, Field(ge=0, le=1)]
 Weight = Annotated[Number, Field(ge=0)]
-Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 # What is judged beside the members has these names.
 RESERVED = ("ensemble", "dlib")
@@ -42,12 +20,6 @@ OVERRIDABLE = ("lr", "dropout", "l2", "beta", "gamma", "delta", "seed")
 
 
 _Kind = TypeVar("_Kind", bound="Group")
-
-
-class Group(BaseModel):
-    """Parameters that belong together: no other keys, no other types, no changes."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Select(Group):
@@ -129,6 +101,7 @@ class Parameters(Training):
     members: Annotated[dict[MemberName, dict[str, Any]], Field(min_length=1)]
     ensemble: dict[str, Share]
     evaluate: Evaluate
+    capture: Capture
 
     @model_validator(mode="after")
     def _members_and_ensemble(self) -> "Parameters":
@@ -160,7 +133,7 @@ class Parameters(Training):
         try:
             return Training.model_validate(shared)
         except ValidationError as error:
-            where, what = _first(error)
+            where, what = first_fault(error)
             key = where.removeprefix("model.")
             raise ValueError(f"members.{name}.{key}: {what}") from None
 
@@ -193,21 +166,8 @@ def read(path: Path, kind: type[_Kind]) -> _Kind:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        where, what = _first(error)
+        where, what = first_fault(error)
         raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None
-
-
-def _first(error: ValidationError) -> tuple[str, str]:
-    """The place and the text of the first of pydantic's complaints."""
-    complaint = error.errors(include_url=False)[0]
-    # A union adds the tried type to the place ("int"); only keys and list indices are wanted.
-    where = ".".join(str(p) for p in complaint["loc"] if p != "[key]")
-    what = {
-        "extra_forbidden": "unknown key",
-        "missing": "missing key",
-        "value_error": complaint["msg"].removeprefix("Value error, "),
-    }.get(complaint["type"], f"{complaint['msg']} (got {complaint['input']!r})")
-    return where, what
 
 
 def _check_weight_files(path: Path, parameters: Parameters) -> None:

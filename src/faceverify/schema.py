@@ -1,0 +1,58 @@
+"""How a file that people or programs write is checked: strict groups, ranges, the first fault."""
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 reads `3e-6` and `1e-05` as strings: take them as the numbers they are."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
+Brightness = Annotated[Number, Field(ge=0, le=255)]
+MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+class Group(BaseModel):
+    """Values that belong together: no other keys, no other types, no changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Capture(Group):
+    """What a photo must reach to be used; the fields of `faceverify.capture.Limits`."""
+
+    min_interocular: Annotated[Number, Field(ge=0, le=10_000)]
+    min_sharpness: Annotated[Number, Field(ge=0, le=10)]
+    min_brightness: Brightness
+    max_brightness: Brightness
+    second_face: Share
+
+    @model_validator(mode="after")
+    def _a_range(self) -> "Capture":
+        if self.min_brightness >= self.max_brightness:
+            raise ValueError("min_brightness must be below max_brightness")
+        return self
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The place and the text of the first of pydantic's complaints."""
+    complaint = error.errors(include_url=False)[0]
+    # A union adds the tried type to the place ("int"); only keys and list indices are wanted.
+    where = ".".join(str(p) for p in complaint["loc"] if p != "[key]")
+    what = {
+        "extra_forbidden": "unknown key",
+        "missing": "missing key",
+        "value_error": complaint["msg"].removeprefix("Value error, "),
+    }.get(complaint["type"], f"{complaint['msg']} (got {complaint['input']!r})")
+    return where, what

@@ -1,0 +1,418 @@
+"""The exported verifier: one file that decides as the Keras models do, without TensorFlow."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from faceverify import capture, features, files, litert, model, parameters, store, verifier_file
+from faceverify.errors import InputError
+from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos, write_parameters
+
+CUT = ("VGG16", "block1_pool", 64)
+SIZES = model.Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
+WEIGHTS = {"ja": 0.7, "mar": 0.1, "rai": 0.2}  # none of them is a float16 number
+
+
+def made_member(tower_seed, tail=5, own_brain=False):
+    """A small member; its brain is everybody's, or one that was trained along."""
+    brain = model.build_brain(*CUT, None, seed=3)
+    if own_brain:
+        rng = np.random.default_rng(tower_seed)
+        brain.set_weights([w * rng.uniform(0.5, 1.5, w.shape) for w in brain.get_weights()])
+    brain.trainable = own_brain
+    sizes = SIZES._replace(tail_units=[7, tail])
+    tower = model.build_tower(brain.output_shape[1:], sizes, tower_seed)
+    # VGG's features are large numbers: new weights would saturate every tail.
+    head, *others = tower.get_weights()
+    tower.set_weights([head * 0.1, *others])
+    names = ("brain", "brain_layer", "brain_view")
+    description = dict(zip(names, CUT, strict=True)) | {"brain_trainable": own_brain}
+    return store.TrainedModel(brain, tower, description | sizes._asdict())
+
+
+@pytest.fixture(scope="module")
+def members():
+    return {
+        "ja": made_member(1),
+        "mar": made_member(2, tail=9),
+        "rai": made_member(3, own_brain=True),
+    }
+
+
+@pytest.fixture(scope="module")
+def exported(members):
+    return litert.convert(list(members.values()), list(WEIGHTS.values()))
+
+
+@pytest.fixture(scope="module")
+def network(exported):
+    return verifier_file.Network(exported)
+
+
+@pytest.fixture(scope="module")
+def canvases(sample):
+    paths = sorted((sample / "img_align_celeba").iterdir())[:11]  # more than one part
+    return features.canvases([path.read_bytes() for path in paths])
+
+
+def keras_tails(members, canvases):
+    faces = (model.join(member.brain, member.tower) for member in members.values())
+    return [face.predict_on_batch(canvases)["tail"] for face in faces]
+
+
+def angles(first, second):
+    """Each row's angle by the definition, in float64; pi / 2 for zero vectors."""
+    first, second = first.astype(float), second.astype(float)
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    cosines = (first * second).sum(axis=1) / np.where(norms == 0, 1, norms)
+    return np.arccos(np.clip(cosines, -1, 1))
+
+
+# The model file
+
+
+def test_an_embedding_is_the_tails_of_the_members_in_their_order(members, network, canvases):
+    found = network.embed(canvases)
+    assert (found.shape, found.dtype) == ((11, 5 + 9 + 5), np.float32)
+    expected = np.concatenate(keras_tails(members, canvases), axis=1)
+    assert np.ptp(expected, axis=0).min() > 0.005
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_theta_is_that_of_the_keras_models(members, network, canvases):
+    embeddings = network.embed(canvases)
+    theta, by_member = network.compare(embeddings[:-1], embeddings[1:])
+    tails = keras_tails(members, canvases)
+    expected = np.stack([keras.ops.convert_to_numpy(model.angle(t[:-1], t[1:])) for t in tails], 1)
+    assert expected.max() > 0.05
+    np.testing.assert_allclose(by_member, expected, atol=3e-3)
+    np.testing.assert_allclose(theta, expected @ list(WEIGHTS.values()), atol=3e-3)
+
+
+def test_compare_is_exact_where_only_weights_are_float16(network):
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(2, 5000, network.units)).astype(np.float32)  # several parts
+    theta, by_member = network.compare(first, second)
+    parts = np.split(np.arange(network.units), [5, 14])
+    expected = np.stack([angles(first[:, p], second[:, p]) for p in parts], axis=1)
+    np.testing.assert_allclose(by_member, expected, atol=1e-5)
+    np.testing.assert_allclose(theta, by_member @ list(WEIGHTS.values()), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("factors", "expected"),
+    [
+        ((1, 1), 0),
+        ((1, -1), np.pi),
+        ((1, 0), np.pi / 2),
+        ((0, 0), np.pi / 2),
+        ((1e-30, 1), 0),
+        ((1e30, -1e30), np.pi),
+    ],
+    ids=str,
+)
+def test_special_vectors_have_the_angles_of_the_model(network, factors, expected):
+    vector = np.random.default_rng(6).normal(size=(1, network.units)).astype(np.float32)
+    theta, by_member = network.compare(*(vector * np.float32(f) for f in factors))
+    np.testing.assert_allclose(by_member, np.full((1, 3), expected), atol=1e-6)
+    np.testing.assert_allclose(theta, [expected], atol=1e-6)
+
+
+def test_a_photo_has_one_embedding_whatever_is_beside_it(network, canvases):
+    together = network.embed(canvases)
+    alone = np.concatenate([network.embed(canvases[i : i + 1]) for i in range(len(canvases))])
+    np.testing.assert_allclose(alone, together, atol=1e-6)
+    assert network.embed(canvases[:0]).shape == (0, network.units)
+    theta, by_member = network.compare(together[:0], together[:0])
+    assert (theta.shape, by_member.shape) == ((0,), (0, 3))
+
+
+def test_several_threads_get_what_one_gets(network, canvases):
+    expected = network.embed(canvases)
+    found = {}
+
+    def work(i):
+        found[i] = network.embed(canvases[i:])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i in range(6):
+        np.testing.assert_allclose(found[i], expected[i:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "arrays"),
+    [
+        ("embed", [np.zeros((1, 218, 218, 3), np.float32)]),
+        ("embed", [np.zeros((218, 218, 3), np.uint8)]),
+        ("embed", [np.zeros((1, 218, 178, 3), np.uint8)]),
+        ("compare", [np.zeros((1, 19)), np.zeros((1, 19))]),
+        ("compare", [np.zeros((1, 18), np.float32)] * 2),
+        ("compare", [np.zeros((1, 19), np.float32), np.zeros((2, 19), np.float32)]),
+    ],
+)
+def test_arrays_of_another_kind_or_shape_are_refused(network, call, arrays):
+    with pytest.raises(ValueError, match="photos must be|first must be|cannot be compared"):
+        getattr(network, call)(*arrays)
+
+
+def convolutions(data):
+    """How many convolutions a model file has in all its signatures."""
+    parsed = schema.ModelT.InitFromPackedBuf(data, 0)
+    kinds = [code.builtinCode for code in parsed.operatorCodes]
+    used = (kinds[op.opcodeIndex] for graph in parsed.subgraphs for op in graph.operators)
+    return sum(kind == schema.BuiltinOperator.CONV_2D for kind in used)
+
+
+def test_a_shared_brain_is_stored_and_computed_once_and_an_own_one_kept(members):
+    ja, mar, rai = members.values()
+    brain_bytes = 2 * sum(w.size for w in ja.brain.get_weights())
+    tower_bytes = 2 * mar.tower.count_params()
+    alone, shared, own = (
+        litert.convert(m, [1 / len(m)] * len(m)) for m in ([ja], [ja, mar], [ja, rai])
+    )
+    assert len(alone) > brain_bytes
+    assert len(shared) - len(alone) < tower_bytes + brain_bytes / 2
+    assert len(own) - len(alone) > brain_bytes
+    # Two of a brain, one of each tower's head.
+    assert [convolutions(data) for data in (alone, shared, own)] == [3, 4, 6]
+
+
+# The stage
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory, sample, members):
+    """A folder with what the stage reads: photos, pairs, members, figures, landmark model."""
+    folder = tmp_path_factory.mktemp("export")
+    write_parameters(folder, {"members": {name: {} for name in WEIGHTS}, "ensemble": WEIGHTS})
+    prepared = folder / "prepared"
+    (prepared / "selected").mkdir(parents=True)
+    rows = []
+    for person, names in sample_photos(sample, people=6, photos=3).items():
+        for k, name in enumerate(names):
+            shutil.copy(sample / "img_align_celeba" / name, prepared / f"selected/{person}-{k}.png")
+            rows.append((f"{person}-{k}.png", person, name))
+    selected = pd.DataFrame(rows, columns=["name", "identity", "source"])
+    selected.to_csv(prepared / "selected.csv", index=False)
+    files.write_json(prepared / "selected.json", {name: [0] * 136 for name in selected.name})
+    people = selected.groupby("identity")
+    pairs = [
+        (f"pair-{i}", 1, "train" if i < 3 else "val", "a.png", "b.png", p, p, *own.source[:2])
+        for i, (p, own) in enumerate(people)
+    ]
+    pd.DataFrame(pairs, columns=list(PAIR_COLUMNS)).to_csv(prepared / "pairs.csv", index=False)
+    for name, member in members.items():
+        store.save(folder / "models" / name, member)
+    (folder / "metrics").mkdir()
+    figures = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
+    files.write_json(folder / "metrics/summary.json", {"ensemble": figures})
+    (folder / "data").mkdir()
+    (folder / "data" / PREDICTOR).write_bytes(b"a landmark model")
+    return folder
+
+
+PAIR_COLUMNS = (
+    "pair", "label", "split", "first", "second",
+    "first_identity", "second_identity", "first_source", "second_source",
+)  # fmt: skip
+OUTS = ("models/verifier.tflite", "models/verifier.json", "metrics/export.json")
+
+
+@pytest.fixture(scope="module")
+def after(before):
+    """The folder when the stage has run in it."""
+    result = run_script("export.py", before)
+    assert result.returncode == 0, result.stderr
+    assert "delegate" not in result.stderr
+    assert "radians of the float32 models" in result.stdout
+    return before
+
+
+@pytest.fixture
+def copied(after, tmp_path):
+    """A copy of the two files, to be damaged; gives verifier.json."""
+    for name in OUTS[:2]:
+        shutil.copy(after / name, tmp_path)
+    return tmp_path / "verifier.json"
+
+
+def test_the_stage_writes_the_file_and_what_is_known_of_it(after, exported):
+    assert (after / OUTS[0]).read_bytes() == exported  # the same in another process
+    loaded = verifier_file.load(after / OUTS[1])
+    description = loaded.description
+    assert description.model.bytes == len(exported)
+    assert [(m.name, m.weight, m.tail) for m in description.members] == [
+        ("ja", 0.7, 5), ("mar", 0.1, 9), ("rai", 0.2, 5),
+    ]  # fmt: skip
+    assert description.threshold == 0.6
+    assert capture.Limits(**description.capture.model_dump()) == capture.Limits()
+    assert description.metrics == {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
+    named = description.landmark_model
+    assert (named.file, named.bytes) == (PREDICTOR, 16)
+    assert named.sha256 == files.digest(after / "data" / PREDICTOR)
+    assert set(description.inputs) == {
+        f"models/{name}/{part}"
+        for name in WEIGHTS
+        for part in ("brain.weights.h5", "model.json", "tower.weights.h5")
+    }
+    assert all(files.digest(after / name) == digest for name, digest in description.inputs.items())
+    parity = description.parity
+    assert parity.pairs == 18  # 3 people x 3 genuine pairs, as many impostor pairs
+    assert set(parity.max_delta_theta) == {*WEIGHTS, "ensemble"}
+    assert 0 < max(parity.max_delta_theta.values()) <= parity.limit
+    assert parity.changed_outside == 0
+    figures = json.loads((after / OUTS[2]).read_text())
+    assert figures == parity.model_dump() | {"bytes": len(exported)}
+
+
+def test_members_that_do_not_bear_float16_end_the_stage_and_lose_nothing(after, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(after, folder)
+    spoilt = store.load(folder / "models/mar")
+    values = spoilt.tower.get_weights()
+    values[-4] = values[-4] * 1e-9  # tail0's kernel: too small for float16
+    values[-3] = values[-3] * 0
+    values[-2] = values[-2] * 1e9
+    spoilt.tower.set_weights(values)
+    store.save(folder / "models/mar", spoilt)
+    line = error_line(run_script("export.py", folder))
+    assert line.startswith("export.py: error: theta of mar is up to ")
+    assert "more than 0.005" in line
+    for name in OUTS:
+        assert (folder / name).read_bytes() == (after / name).read_bytes()
+    assert not list(folder.rglob("*.tmp-*"))
+
+
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("metrics/summary.json", "metrics/summary.json is missing; run `dvc repro`"),
+        ("models/mar/tower.weights.h5", "models/mar/tower.weights.h5 is missing"),
+    ],
+)
+def test_a_missing_input_is_named(before, tmp_path, missing, said):
+    folder = tmp_path / "copy"
+    shutil.copytree(before, folder, ignore=shutil.ignore_patterns("verifier.*", "export.json"))
+    (folder / missing).unlink()
+    assert said in error_line(run_script("export.py", folder))
+    assert not any((folder / name).exists() for name in OUTS)
+
+
+# Reading the two files
+
+
+def test_neither_tensorflow_nor_keras_is_needed(copied):
+    code = (
+        "import sys; from pathlib import Path; from faceverify import verifier_file\n"
+        f"verifier_file.load(Path({str(copied)!r}))\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stderr == ""
+    loaded = set(json.loads(result.stdout.replace("'", '"')))
+    assert "ai_edge_litert" in loaded
+    assert not loaded & {"tensorflow", "keras", "pandas", "joblib", "cv2", "dlib"}
+
+
+def fault(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        verifier_file.load(path)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut off", "one bit", "the other file"])
+def test_a_damaged_model_file_is_named(copied, damage):
+    file = copied.with_name("verifier.tflite")
+    data = file.read_bytes()
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 1
+    file.write_bytes(
+        {
+            "empty": b"",
+            "cut off": data[: len(data) // 2],
+            "one bit": bytes(changed),
+            "the other file": copied.read_bytes(),
+        }.get(damage, data)
+    )
+    if damage == "missing":
+        file.unlink()
+    said = "is missing" if damage == "missing" else "is not the file that verifier.json describes"
+    assert fault(copied).startswith(f"{file} {said}")
+
+
+@pytest.mark.parametrize("data", [b"", b"no model", bytes(1000)], ids=len)
+def test_bytes_that_are_no_model_are_named_even_when_described(copied, data):
+    file = copied.with_name("verifier.tflite")
+    file.write_bytes(data)
+    description = json.loads(copied.read_text())
+    description["model"]["sha256"] = files.digest(file)
+    copied.write_text(json.dumps(description))
+    assert fault(copied).startswith(f"{file} is no verifier: ")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "null", "[" * 5000, '{"format": 1}'], ids=len)
+def test_a_description_that_is_none_is_named(copied, text):
+    copied.write_text(text)
+    assert fault(copied).startswith(str(copied))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", 2),
+        ("format", "1"),
+        ("model.file", "../verifier.tflite"),
+        ("model.sha256", "abc"),
+        ("threshold", "much"),
+        ("threshold", 4),
+        ("threshold", float("nan")),
+        ("colour", "red"),
+        ("input.canvas_width", 178),
+        ("input.channels", "BGR"),
+        ("input.alignment.nose_tip", [1]),
+        ("capture.second_face", 2),
+        ("capture.min_brightness", 300),
+        ("members", []),
+        ("members.0.tail", 6),
+        ("members.1.name", "ja"),
+        ("inputs", {"models/ja/model.json": 5}),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key(copied, key, value):
+    description = json.loads(copied.read_text())
+    *groups, last = key.split(".")
+    place = description
+    for group in groups:
+        place = place[int(group) if group.isdigit() else group]
+    place[last] = value
+    copied.write_text(json.dumps(description))
+    message = fault(copied)
+    if key == "model.file":
+        assert "not a plain file name" in message
+    else:
+        assert message.startswith(str(copied))
+        assert key.split(".")[0] in message or "two members have one name" in message
+
+
+def test_shipped_parameters_have_the_limits_of_the_capture_module():
+    for path in ROOT.glob("params*.yaml"):
+        limits = parameters.load(path).capture
+        assert capture.Limits(**limits.model_dump()) == capture.Limits()
