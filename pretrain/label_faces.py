@@ -1,4 +1,4 @@
-"""Label the photos of every set with their person and with dlib's face descriptor, the teacher."""
+"""Label the photos with their person, their landmarks, and dlib's descriptor, the teacher."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +17,11 @@ from faceverify.photos import PHOTO_HEIGHT, PHOTO_WIDTH, decode
 # Stands in for the detector where it finds none, in a profile or behind a hand.
 USUAL_FACE = dlib.rectangle(45, 93, 131, 179)
 
+Label = tuple[np.ndarray, np.ndarray]
+
 
 def main() -> None:
-    """Write labels/photos.csv and labels/descriptors.npy, row by row the same photos."""
+    """Write labels/photos.csv, descriptors.npy and landmarks.npy, row by row the same photos."""
     parameters = recipe.read()
     data = recipe.DATA
     photos = pd.concat([_listed(data / name) for name in parameters.sets], ignore_index=True)
@@ -27,12 +29,14 @@ def main() -> None:
     for model in models:
         if not model.is_file():
             raise errors.InputError(f"pretrain/{model} is missing; see pretrain/README.md")
-    descriptors = np.stack(list(_described([data / photo for photo in photos.photo], *models)))
+    found = list(_described([data / photo for photo in photos.photo], *models))
+    points, descriptors = (np.stack(values) for values in zip(*found, strict=True))
     with files.replacing_folder(recipe.LABELS) as folder:
         photos.to_csv(folder / "photos.csv", index=False, lineterminator="\n")
         np.save(folder / "descriptors.npy", descriptors)
+        np.save(folder / "landmarks.npy", points)
     people = photos.identity.nunique()
-    print(f"{len(photos)} photos of {people} people labelled; next: python train_brain.py")
+    print(f"{len(photos)} photos of {people} people labelled")
 
 
 def _listed(folder: Path) -> pd.DataFrame:
@@ -45,20 +49,24 @@ def _listed(folder: Path) -> pd.DataFrame:
     return pd.DataFrame({"photo": photos, "identity": identities.values()})
 
 
-def _described(photos: list[Path], predictor: Path, descriptor: Path) -> Iterator[np.ndarray]:
+def _described(photos: list[Path], predictor: Path, descriptor: Path) -> Iterator[Label]:
     jobs = (joblib.delayed(describe)(photo, predictor, descriptor) for photo in photos)
     found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
     return tqdm(found, "dlib descriptors", len(photos), unit="photo", disable=None)
 
 
-def describe(path: Path, predictor: Path, descriptor: Path) -> np.ndarray:
-    """dlib's descriptor, float32 (128,), of a photo of CelebA's frame at any size."""
+def describe(path: Path, predictor: Path, descriptor: Path) -> Label:
+    """The landmarks, int16 (136,), and dlib's descriptor, float32 (128,), of a photo.
+
+    The photo is of CelebA's frame, at any size; the landmarks are in pixels of 178 x 218.
+    """
     try:
         photo = recipe.framed(decode(path.read_bytes()), (PHOTO_WIDTH, PHOTO_HEIGHT))
     except errors.UnusableError as error:
         raise errors.InputError(f"{path}: {error}") from None
     points = landmarks.find_landmarks(photo, predictor, USUAL_FACE)
-    return baseline.describe(photo, points, descriptor)
+    numbers = np.array(landmarks.flatten(points), np.int16)
+    return numbers, baseline.describe(photo, points, descriptor)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ DATA = Path("data")
 LABELS = Path("labels")
 START = Path("start")
 MODEL = Path("model")
+TOWER = Path("tower")
 WEIGHTS = "inception_v3_mixed5_faces.weights.h5"
+TOWER_WEIGHTS = "inception_v3_mixed5_faces_tower.weights.h5"
 HELD_OUT = Path("held_out.txt")
 
 Side = Annotated[int, Field(ge=75, le=218)]  # pixels; InceptionV3 takes no less
@@ -37,6 +39,18 @@ class Augment(Group):
     small: Share
 
 
+class Tower(Group):
+    """How the tower is trained on the finished brain."""
+
+    views: Count  # of each photo; the first one is unchanged
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=4, multiple_of=2)]
+    lr: Positive
+    person_share: Share
+    landmarks: Weight  # of their loss, beside that of the angles
+    near: Count  # nearest photos among which each photo's partner is drawn
+
+
 class Recipe(Group):
     """The whole of `pretrain/params.yaml`."""
 
@@ -52,6 +66,7 @@ class Recipe(Group):
     precision: Annotated[str, Field(pattern="^(float32|mixed_bfloat16|mixed_float16)$")]
     seed: Seed
     augment: Augment
+    tower: Tower
 
 
 def read() -> Recipe:
@@ -65,11 +80,12 @@ def held_out() -> set[int]:
     return {int(line) for line in lines}
 
 
-def labelled() -> tuple[pd.DataFrame, np.ndarray]:
-    """All photos (`photo`, `identity`) and dlib's descriptors of them, float32 (photos, 128)."""
+def labelled() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """What `label_faces` says: `photo` and `identity`, descriptors (n, 128), landmarks (n, 136)."""
     try:
         photos = pd.read_csv(LABELS / "photos.csv")
-        return photos, np.load(LABELS / "descriptors.npy", allow_pickle=False)
+        arrays = (LABELS / f"{name}.npy" for name in ("descriptors", "landmarks"))
+        return photos, *(np.load(array, allow_pickle=False) for array in arrays)
     except FileNotFoundError as error:
         raise errors.InputError(f"{error.filename} is missing; run dvc repro") from None
 

@@ -18,10 +18,10 @@ from dvclive import Live
 from tqdm import tqdm
 
 import student as students
-from faceverify import metrics, verification
+from faceverify import verification
 from faceverify.model import build_brain, load_weights, write_checksum
-from faceverify.photos import decode
-from views import Views, view_of
+from people import HeldOut, learnt_and_unseen, mixed_with_person
+from views import Views
 
 CHECKPOINT = Path(".cache/checkpoint.npz")
 CURVES = Path("plots/training")
@@ -33,38 +33,22 @@ def main() -> None:
     settings = recipe.read()
     keras.config.set_dtype_policy(settings.precision)
     cv2.setNumThreads(1)  # photos are prepared in several threads already
-    photos, descriptors = recipe.labelled()
-    paths = [recipe.DATA / photo for photo in photos.photo]
-    unseen = photos.identity.isin(recipe.held_out()).to_numpy()
-    train = [path for path, hidden in zip(paths, unseen, strict=True) if not hidden]
-    held = HeldOut(
-        [path for path, hidden in zip(paths, unseen, strict=True) if hidden],
-        photos.identity[unseen].to_numpy(),
-        descriptors[unseen],
-    )
-    people = photos.identity[~unseen].to_numpy()
-    targets = mixed_with_person(descriptors[~unseen], people, settings.person_share)
-    print(f"{len(train)} photos of {len(set(people))} people to learn from; {held}", flush=True)
+    learnt, unseen = learnt_and_unseen()
+    held = HeldOut(unseen)
+    targets = mixed_with_person(learnt.descriptors, learnt.identities, settings.person_share)
+    people = len(set(learnt.identities))
+    print(f"{len(targets)} photos of {people} people to learn from; {held}", flush=True)
 
     brain = build_brain("InceptionV3", "mixed5", settings.view, None, settings.seed)
     load_weights(brain, recipe.START / recipe.WEIGHTS)
     network = brain.get_layer("network")
-    run = Run(settings, train, targets)
+    run = Run(settings, learnt.paths, targets)
     with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False) as live:
         student = run.train(network.get_weights(), held, live)
     network.set_weights(student.get_layer("network").get_weights())
     save(brain, settings)
     files.write_json(FIGURES, run.history[-1], indent=2)
     CHECKPOINT.unlink(missing_ok=True)
-
-
-def mixed_with_person(descriptors: np.ndarray, people: np.ndarray, share: float) -> np.ndarray:
-    """Descriptors (n, 128), each moved by `share` towards the mean of its person, (n,)."""
-    _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(photos), descriptors.shape[1]))
-    np.add.at(sums, person, descriptors)
-    means = (sums / photos[:, None])[person]
-    return ((1 - share) * descriptors + share * means).astype(np.float32)
 
 
 def save(brain: keras.Model, settings) -> None:
@@ -77,45 +61,15 @@ def save(brain: keras.Model, settings) -> None:
         write_checksum(folder / recipe.WEIGHTS)
 
 
-class HeldOut:
-    """The unseen people's photos and their pairs: all genuine ones, and as many impostors."""
-
-    def __init__(self, paths: list[Path], identities: np.ndarray, descriptors: np.ndarray):
-        self._photos = [decode(path.read_bytes()) for path in paths]
-        rows = np.arange(len(paths))
-        rng = np.random.default_rng(0)
-        self._pairs = verification.make_verification_pairs(rows, identities, None, rng)
-        self._descriptors = descriptors
-        self.people = len(np.unique(identities))
-
-    def __str__(self) -> str:
-        """Their number, and how much there is to measure on."""
-        genuine = int(self._pairs.same.sum())
-        return (
-            f"{self.people} unseen people with {len(self._photos)} photos, {genuine} genuine pairs"
-        )
-
-    def measure(self, student: keras.Model) -> dict[str, float]:
-        """How well distances between descriptors tell the unseen people apart."""
-        size = student.input_shape[1]
-        found = [
-            student.predict_on_batch(
-                np.stack([view_of(photo, size) for photo in self._photos[at : at + 64]])
-            )
-            for at in range(0, len(self._photos), 64)
-        ]
-        descriptors = np.concatenate(found)
-        apart = np.square(descriptors - self._descriptors).sum(axis=1).mean()
-        return {"val_distance": float(apart)} | self._figures(descriptors)
-
-    def _figures(self, descriptors: np.ndarray) -> dict[str, float]:
-        scores = verification.distances(descriptors, self._pairs.photos)
-        fmr, tar, _ = metrics.roc(scores, self._pairs.same)
-        return {
-            "val_auc": float(np.trapezoid(tar, fmr)),
-            "val_best_accuracy": float(((tar + 1 - fmr) / 2).max()),
-            "val_tar_at_fmr_1pct": float(tar[fmr <= 0.01].max()),
-        }
+def measure(student: keras.Model, held: HeldOut) -> dict[str, float]:
+    """How near the student's descriptors of the unseen people are to the teacher's, and how well
+    their distances tell those people apart.
+    """
+    views = held.views(student.input_shape[1])
+    descriptors = np.concatenate([student.predict_on_batch(batch) for batch in views])
+    apart = np.square(descriptors - held.descriptors).sum(axis=1).mean()
+    scores = verification.distances(descriptors, held.pairs.photos)
+    return {"val_distance": float(apart)} | held.figures(scores)
 
 
 class Run:
@@ -145,7 +99,7 @@ class Run:
             views = Views(self._photos, self._targets, self._settings, epoch)
             steps_bar = [Steps(epoch)]
             fitted = student.fit(views, epochs=1, shuffle=False, verbose=0, callbacks=steps_bar)
-            self.history.append({"loss": fitted.history["loss"][0]} | held.measure(student))
+            self.history.append({"loss": fitted.history["loss"][0]} | measure(student, held))
             self._store(student)
             report(live, self.history[-1], epochs)
         return student

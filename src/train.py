@@ -87,7 +87,9 @@ def build(settings: parameters.Training, brain_seed: int) -> store.TrainedModel:
         "dropout": settings.dropout,
         "l2": settings.l2,
     }
-    tower = model.build_tower(brain.output_shape[1:], model.Tower(**sizes), settings.seed)
+    tower = model.build_tower(
+        brain.output_shape[1:], model.Tower(**sizes), settings.seed, shape.tower_weights
+    )
     description = cut | {"brain_trainable": shape.brain_trainable} | sizes
     return store.TrainedModel(brain, tower, description)
 

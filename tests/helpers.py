@@ -17,7 +17,8 @@ PREDICTOR = "shape_predictor_68_face_landmarks.dat"
 def write_parameters(folder: Path, changes: dict[str, Any] | None = None) -> Path:
     """The shipped params.yaml with other values at some dotted keys; `...` takes a key out."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    values["model"]["brain_weights"] = None  # a file of pretrained/ is not in this folder
+    for part in ("brain_weights", "tower_weights"):
+        values["model"][part] = None  # a file of pretrained/ is not in this folder
     for key, value in (changes or {}).items():
         *groups, last = key.split(".")
         place = values

@@ -432,6 +432,39 @@ def test_a_checksum_without_its_weights_is_refused(weight_copy):
         model.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
 
 
+@pytest.fixture
+def tower_file(tmp_path):
+    path = tmp_path / "tower.weights.h5"
+    model.build_tower(SMALL_FEATURES, SMALL, seed=1).save_weights(path)
+    model.write_checksum(path)
+    return path
+
+
+def test_a_tower_takes_the_weights_of_a_file(tower_file):
+    found, expected = (
+        model.build_tower(SMALL_FEATURES, SMALL, seed, weights).get_weights()
+        for seed, weights in ((2, str(tower_file)), (1, None))
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    "change", [{"neck_units": [9, 6]}, {"neck_units": [8]}, {"tail_units": [9, 9]}]
+)
+def test_weights_of_another_tower_are_refused_with_the_remedy(tower_file, change):
+    sizes = SMALL._replace(**change)
+    with pytest.raises(InputError, match="tower.weights.h5 does not fit the tower: ") as refused:
+        model.build_tower(SMALL_FEATURES, sizes, 2, str(tower_file))
+    assert str(refused.value).endswith("; `model.tower_weights: null` starts from random ones")
+    assert "\n" not in str(refused.value)
+
+
+def test_tower_weights_that_are_not_what_their_checksum_says_are_refused(tower_file):
+    tower_file.write_bytes(tower_file.read_bytes() + b"more")
+    with pytest.raises(InputError, match=r"tower.weights.h5 is not what .*\.sha256 says"):
+        model.build_tower(SMALL_FEATURES, SMALL, 2, str(tower_file))
+
+
 DAMAGES = {
     "missing": None,
     "empty": lambda data: b"",

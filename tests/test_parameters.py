@@ -261,8 +261,10 @@ def test_such_a_string_is_what_yaml_gives():
         ("/etc/hostname", "must lie in pretrained/"),
     ],
 )
-@pytest.mark.parametrize("key", ["model.brain_weights", "members.mar.brain_weights"])
-def test_a_wrong_brain_weight_file_is_refused_by_its_key(tmp_path, key, name, reason):
+@pytest.mark.parametrize(
+    "key", ["model.brain_weights", "members.mar.brain_weights", "members.mar.tower_weights"]
+)
+def test_a_wrong_weight_file_is_refused_by_its_key(tmp_path, key, name, reason):
     (tmp_path / "pretrained").mkdir()
     (tmp_path / "brain.weights.h5").write_bytes(b"")
     (tmp_path / "pretrained/link.weights.h5").symlink_to(tmp_path / "brain.weights.h5")
@@ -272,11 +274,17 @@ def test_a_wrong_brain_weight_file_is_refused_by_its_key(tmp_path, key, name, re
     assert message.startswith(f"{key}: ")
 
 
-def test_a_brain_weight_file_in_pretrained_is_accepted(tmp_path):
+@pytest.mark.parametrize("part", ["brain_weights", "tower_weights"])
+def test_a_weight_file_in_pretrained_is_accepted(tmp_path, part):
     (tmp_path / "pretrained").mkdir()
-    (tmp_path / "pretrained/brain.weights.h5").write_bytes(b"")
-    path = write_parameters(tmp_path, {"model.brain_weights": "pretrained/brain.weights.h5"})
-    assert parameters.load(path).model.brain_weights == "pretrained/brain.weights.h5"
+    (tmp_path / "pretrained/own.weights.h5").write_bytes(b"")
+    path = write_parameters(tmp_path, {f"model.{part}": "pretrained/own.weights.h5"})
+    assert getattr(parameters.load(path).model, part) == "pretrained/own.weights.h5"
+
+
+def test_imagenet_has_no_weights_for_a_tower(tmp_path):
+    message = refusal(write_parameters(tmp_path, {"model.tower_weights": "imagenet"}))
+    assert message == "model.tower_weights: imagenet must lie in pretrained/"
 
 
 @pytest.mark.parametrize("weight", [0.8, 0.6, 0.70001])
@@ -363,6 +371,7 @@ def test_each_key_that_a_member_may_override_takes_effect(tmp_path):
         "head_filters": 3,
         "neck_units": [9],
         "tail_units": [4, 5],
+        "tower_weights": None,
     }
     values["seed"] = 11
     settings = parameters.load(write_parameters(tmp_path, {"members.ja": {**values, **sizes}}))

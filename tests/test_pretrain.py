@@ -22,22 +22,27 @@ import tensorflow as tf
 import yaml
 
 import label_faces
+import people
 import recipe
 import start_weights
 import student as students
 import views
 from faceverify import baseline, landmarks
 from faceverify.errors import InputError
-from faceverify.model import build_brain, cut_network
+from faceverify.model import Tower, build_brain, build_tower, cut_network
 from faceverify.photos import decode, to_canvas, view_corner
 from helpers import PREDICTOR, encode, error_line, sample_photos
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = ROOT / "pretrain"
-SCRIPTS = ("label_faces", "start_weights", "train_brain")
+SCRIPTS = ("label_faces", "start_weights", "train_brain", "train_tower")
 SHIPPED = yaml.safe_load((PRETRAIN / "params.yaml").read_text())
 STILL = dict.fromkeys(SHIPPED["augment"], 0.0)  # no photo is changed, only mirrored
 ALWAYS = SHIPPED["augment"] | dict.fromkeys(("grey", "blur", "jpeg", "small"), 1.0)
+SIZES = yaml.safe_load((ROOT / "params.yaml").read_text())["model"]
+MEMBERS_TOWER = Tower(
+    *(SIZES[name] for name in ("head_filters", "neck_units", "tail_units")), dropout=0.0, l2=0.0
+)
 SMALLEST = 91  # side of the smallest view whose features are large enough for the head
 
 
@@ -168,25 +173,102 @@ def test_targets_stay_with_their_photos(photo_files, photos):
 # Targets
 
 
-@pytest.fixture(scope="module")
-def train_brain():
-    # Not at the top: it starts TensorFlow in its deterministic mode.
-    import train_brain
-
-    return train_brain
-
-
 @pytest.mark.parametrize("share", [0, 0.3, 1])
-def test_targets_lie_between_a_photo_and_the_mean_of_its_person(train_brain, share):
+def test_targets_lie_between_a_photo_and_the_mean_of_its_person(share):
     rng = np.random.default_rng(1)
-    people = np.array([7, 3, 7, 12, 3, 7])
+    identities = np.array([7, 3, 7, 12, 3, 7])
     descriptors = rng.normal(size=(6, 128)).astype(np.float32)
-    found = train_brain.mixed_with_person(descriptors, people, share)
+    found = people.mixed_with_person(descriptors, identities, share)
     assert found.dtype == np.float32
-    for i, person in enumerate(people):
-        mean = descriptors[people == person].astype(float).mean(axis=0)
+    for i, person in enumerate(identities):
+        mean = descriptors[identities == person].astype(float).mean(axis=0)
         expected = descriptors[i] + share * (mean - descriptors[i])
         np.testing.assert_allclose(found[i], expected, atol=1e-6)
+
+
+# The tower
+
+
+@pytest.fixture(scope="module")
+def train_tower():
+    # Not at the top: it starts TensorFlow in its deterministic mode.
+    import train_tower
+
+    return train_tower
+
+
+def test_the_nearest_are_those_of_the_least_distance(train_tower):
+    descriptors = np.random.default_rng(1).normal(size=(30, 128)).astype(np.float32)
+    apart = np.linalg.norm(descriptors[:, None] - descriptors[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    expected = np.sort(np.argsort(apart, axis=1)[:, :4], axis=1)
+    np.testing.assert_array_equal(train_tower.nearest(descriptors, 4), expected)
+
+
+def test_the_angles_are_held_to_the_distances_of_all_and_once_more_of_partners(train_tower):
+    rng = np.random.default_rng(1)
+    descriptors, tails = rng.normal(size=(2, 6, 128)).astype(np.float32)
+    units = tails.astype(float) / np.linalg.norm(tails.astype(float), axis=1, keepdims=True)
+    thetas = np.arccos(np.clip(units @ units.T, -1, 1))
+    apart = np.linalg.norm(descriptors[:, None].astype(float) - descriptors[None], axis=2)
+    misses = (thetas - apart) ** 2
+    partners = [misses[i, (i + 3) % 6] for i in range(6)]
+    found = train_tower.angles_as_distances(descriptors, tails)
+    np.testing.assert_allclose(found, misses.mean(axis=1) + partners, rtol=1e-4)
+
+
+def test_a_tower_at_the_right_angles_has_no_loss_and_a_finite_gradient(train_tower):
+    directions = np.deg2rad([0, 20, 45, 90]).astype(np.float32)
+    tails = tf.Variable(np.stack([np.cos(directions), np.sin(directions)], axis=1))
+    with tf.GradientTape() as tape:
+        # Points on a line lie as far apart as their directions.
+        loss = train_tower.angles_as_distances(tf.constant(directions[:, None]), tails)
+    np.testing.assert_allclose(loss, 0, atol=1e-5)
+    assert np.isfinite(tape.gradient(loss, tails)).all()
+
+
+@pytest.fixture
+def tower_batches(train_tower):
+    """Batches of 40 made-up photos in 2 views, whose only feature is their row; and the photos."""
+    rng = np.random.default_rng(1)
+    descriptors = rng.normal(size=(40, 128)).astype(np.float32)
+    points = rng.integers(0, 170, (40, 136))
+    photos = people.Photos(np.arange(40), np.arange(40) // 2, descriptors, points)
+    rows = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
+    how = SHIPPED["tower"] | {"views": 2, "batch_size": 8, "near": 3}
+    return train_tower.Batches([rows, rows + 100], photos, settings(tower=how)), photos
+
+
+def test_a_batch_is_photos_and_a_near_partner_of_each(tower_batches, train_tower):
+    batches, photos = tower_batches
+    targets = people.mixed_with_person(photos.descriptors, photos.identities, 0.5)
+    near = train_tower.nearest(targets, 3)
+    drawn = []
+    for i in range(len(batches)):
+        rows = batches[i][0].reshape(-1).astype(int) % 100
+        drawn += rows[:4].tolist()
+        assert all(b in near[a] for a, b in zip(rows[:4], rows[4:], strict=True))
+        np.testing.assert_array_equal(batches[i][1]["tail"], targets[rows])
+    assert sorted(drawn) == list(range(40))
+
+
+def test_landmarks_are_wanted_of_unchanged_photos_only(tower_batches):
+    batches, photos = tower_batches
+    span = np.ptp(photos.landmarks, axis=0)
+    for i in range(len(batches)):
+        seen, wanted, weight = batches[i]
+        rows, views = np.divmod(seen.reshape(-1).astype(int), 100)[::-1]
+        np.testing.assert_array_equal(weight["landmarks"], views == 0)
+        expected = (photos.landmarks[rows] - photos.landmarks.min(axis=0)) / span
+        np.testing.assert_allclose(wanted["landmarks"], expected, atol=1e-6)
+
+
+def test_batches_are_the_same_in_any_order_and_others_in_the_next_epoch(tower_batches):
+    batches, _ = tower_batches
+    first, again = batches[0][0], [batches[i][0] for i in (3, 0)][1]
+    np.testing.assert_array_equal(first, again)
+    batches.on_epoch_end()
+    assert not np.array_equal(first, batches[0][0])
 
 
 # The student
@@ -442,13 +524,16 @@ def test_a_photo_of_half_the_size_is_described_like_the_whole_one(sample, photos
         photo = cv2.resize(photos[0], size, interpolation=cv2.INTER_AREA)
         path.write_bytes(encode(".png", photo))
         found.append(label_faces.describe(path, *models))
-    assert np.linalg.norm(found[0] - found[1]) < baseline.THRESHOLD / 2
+    (points, descriptor), (other_points, other_descriptor) = found
+    assert np.linalg.norm(descriptor - other_descriptor) < baseline.THRESHOLD / 2
+    assert np.abs(points - other_points).mean() < 2  # pixels of the whole photo, both
 
 
 def test_a_photo_without_a_found_face_is_described_by_its_usual_place(sample, tmp_path):
     path = tmp_path / "grey.png"
     path.write_bytes(encode(".png", np.full((218, 178, 3), 128, np.uint8)))
-    found = label_faces.describe(path, sample / PREDICTOR, sample / recipe.DESCRIPTOR_MODEL)
+    points, found = label_faces.describe(path, sample / PREDICTOR, sample / recipe.DESCRIPTOR_MODEL)
+    assert points.shape == (136,)
     assert found.shape == (128,)
     assert np.isfinite(found).all()
 
@@ -471,6 +556,7 @@ TINY = SHIPPED | {
     "epochs": 2,
     "batch_size": 4,
     "precision": "float32",
+    "tower": SHIPPED["tower"] | {"views": 2, "epochs": 2, "batch_size": 4, "near": 3},
 }
 
 
@@ -532,9 +618,17 @@ def trained(labelled):
     return folder, printed(run("train_brain", folder))
 
 
-def test_labels_are_dlibs_descriptors_of_the_photos(labelled):
+@pytest.fixture(scope="module")
+def with_tower(trained):
+    """The project after the tower's training, and what that printed."""
+    folder, _ = trained
+    return folder, printed(run("train_tower", folder))
+
+
+def test_labels_are_dlibs_landmarks_and_descriptors_of_the_photos(labelled):
     rows = (labelled / "labels/photos.csv").read_text().splitlines()
     descriptors = np.load(labelled / "labels/descriptors.npy")
+    numbers = np.load(labelled / "labels/landmarks.npy")
     identities = (labelled / "data/tiny/identity_CelebA.txt").read_text().splitlines()
     expected = [f"tiny/img_align_celeba/{line.replace(' ', ',')}" for line in identities]
     assert rows == ["photo,identity", *expected]
@@ -548,6 +642,7 @@ def test_labels_are_dlibs_descriptors_of_the_photos(labelled):
         points = landmarks.find_landmarks(photo, predictor, label_faces.USUAL_FACE)
         found = baseline.describe(photo, points, model)
         np.testing.assert_allclose(descriptors[i], found, atol=1e-6)
+        np.testing.assert_array_equal(numbers[i], landmarks.flatten(points))
 
 
 def test_without_published_weights_the_start_is_drawn_from_the_seed(labelled):
@@ -632,6 +727,39 @@ def test_a_killed_training_goes_on_to_the_same_weights(labelled, trained):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
+def test_the_towers_weights_are_those_of_a_members_in_half_precision(with_tower):
+    folder, output = with_tower
+    path = folder / "tower" / recipe.TOWER_WEIGHTS
+    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.sha256"]
+    with h5py.File(path) as file:
+        types = set()
+        file.visititems(lambda _, item: types.add(getattr(item, "dtype", None)))
+    assert types - {None} == {np.dtype(np.float16)}
+    shape = build_brain("InceptionV3", "mixed5", SMALLEST, None, 1).output_shape[1:]
+    tower = build_tower(shape, MEMBERS_TOWER, 1, str(path))
+    assert all(np.isfinite(weight).all() for weight in tower.get_weights())
+    figures = json.loads((folder / "tower_metrics.json").read_text())
+    assert f"AUC {figures['val_auc']:.4f}" in output.splitlines()[-1]
+    assert output.splitlines()[-1].startswith(f"epoch 2/2  loss {figures['loss']:.4f}")
+
+
+def test_another_training_of_the_tower_gives_the_same_bytes(with_tower):
+    folder, output = with_tower
+    path = folder / "tower" / recipe.TOWER_WEIGHTS
+    before = path.read_bytes()
+    path.unlink()
+    assert printed(run("train_tower", folder)) == output
+    assert path.read_bytes() == before
+
+
+def test_the_shipped_weights_are_for_the_members_of_params_yaml():
+    pretrained = ROOT / "pretrained"
+    view = yaml.safe_load((ROOT / "params.yaml").read_text())["model"]["brain_view"]
+    brain = build_brain("InceptionV3", "mixed5", view, str(pretrained / recipe.WEIGHTS), 1)
+    weights = str(pretrained / recipe.TOWER_WEIGHTS)
+    assert build_tower(brain.output_shape[1:], MEMBERS_TOWER, 1, weights).count_params() > 0
+
+
 # Mistakes
 
 
@@ -656,6 +784,8 @@ def test_an_unknown_parameter_is_one_line(name, tmp_path):
         ({"start": 1}, "start: "),
         ({"augment": SHIPPED["augment"] | {"jpeg": 2}}, "augment.jpeg: "),
         ({"augment": SHIPPED["augment"] | {"zoom": 0}}, "augment.zoom: unknown key"),
+        ({"tower": SHIPPED["tower"] | {"batch_size": 5}}, "tower.batch_size: "),
+        ({"tower": SHIPPED["tower"] | {"near": 0}}, "tower.near: "),
     ],
 )
 def test_a_parameter_out_of_its_range_is_refused_by_name(changes, message, tmp_path, monkeypatch):
@@ -683,10 +813,11 @@ def test_a_missing_dlib_model_is_one_line(name, tmp_path):
     assert not (folder / "labels").exists()
 
 
-def test_training_without_labels_is_one_line(tmp_path):
+@pytest.mark.parametrize("name", ["train_brain", "train_tower"])
+def test_training_without_labels_is_one_line(name, tmp_path):
     folder = make_project(tmp_path / "project")
-    line = error_line(run("train_brain", folder))
-    assert line == "train_brain.py: error: labels/photos.csv is missing; run dvc repro"
+    line = error_line(run(name, folder))
+    assert line == f"{name}.py: error: labels/photos.csv is missing; run dvc repro"
     assert not (folder / "plots").exists()
 
 

@@ -391,6 +391,7 @@ SMALLER_MODEL = {
     "head_filters": 4,
     "neck_units": [8, 6],
     "tail_units": [7, 5],
+    "tower_weights": None,
 }
 
 

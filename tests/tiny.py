@@ -20,6 +20,7 @@ SMALL = {
     "brain_layer": "brain_layer: block_6_expand_relu",
     "brain_view": "brain_view: 218",
     "brain_weights": "brain_weights: null",
+    "tower_weights": "tower_weights: null",
     "resamples": "resamples: 100",
 }
 

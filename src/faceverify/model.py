@@ -2,8 +2,8 @@
 
     photo (218, 218, 3) -> brain -> head -> neck -> landmarks (136,) -> tail -> (128,)
 
-The brain is cut out of a published network; the rest, trained from scratch, is the tower. Both
-faces of a pair pass through one set of weights, and theta is the angle between their tails.
+The brain is cut out of a published network; the rest is the tower. Both faces of a pair pass
+through one set of weights, and theta is the angle between their tails.
 """
 
 import sys
@@ -120,11 +120,15 @@ def _check_checksum(path: Path) -> None:
         raise InputError(f"{path} is not what {beside.name} says; bring both from git again")
 
 
-def build_tower(feature_shape: tuple[int, ...], sizes: Tower, seed: int) -> keras.Model:
+def build_tower(
+    feature_shape: tuple[int, ...], sizes: Tower, seed: int, weights: str | None = None
+) -> keras.Model:
     """The trained part of one face's way: features -> landmarks (B, 136) and tail (B, 128).
 
     `feature_shape` is (height, width, channels) of the brain's output. Landmarks are in [0, 1]
-    of the landmark range. Raises InputError when the features are too small for the head.
+    of the landmark range. `weights` is a `.weights.h5` file of this tower with its checksum
+    beside it, or None for random ones drawn from `seed`. Raises InputError when the features are
+    too small for the head, and for weights that are not what their checksum says or do not fit.
     """
     height, width, _ = feature_shape
     if min(height, width) < 4:
@@ -153,7 +157,15 @@ def build_tower(feature_shape: tuple[int, ...], sizes: Tower, seed: int) -> kera
     x = layers.Dense(sizes.tail_units[0], activation="elu", name="tail0")(landmarks)
     x = layers.Dropout(sizes.dropout)(x)
     tail = layers.Dense(sizes.tail_units[1], activation="tanh", name="tail1")(x)
-    return keras.Model(features, {"landmarks": landmarks, "tail": tail}, name="tower")
+    tower = keras.Model(features, {"landmarks": landmarks, "tail": tail}, name="tower")
+    if weights is not None:
+        _check_checksum(Path(weights))
+        try:
+            load_weights(tower, weights)
+        except InputError as error:
+            remedy = "`model.tower_weights: null` starts from random ones"
+            raise InputError(f"{error}; {remedy}") from None
+    return tower
 
 
 def build_siamese(face: keras.Model) -> keras.Model:

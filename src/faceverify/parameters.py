@@ -1,5 +1,6 @@
 """The tunables: their names, types and ranges, checked as a whole before any work starts."""
 
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -66,6 +67,7 @@ class Model(Group):
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]
     tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    tower_weights: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None
 
 
 class Evaluate(Group):
@@ -141,8 +143,8 @@ class Parameters(Training):
 def load(path: Path) -> Parameters:
     """Read and check the pipeline's parameter file.
 
-    Raises InputError as `read` does, and for ensemble weights that do not sum to 1 and a brain
-    weight file that is not there.
+    Raises InputError as `read` does, and for ensemble weights that do not sum to 1 and a weight
+    file that is not there.
     """
     parameters = read(path, Parameters)
     _check_weight_files(path, parameters)
@@ -171,12 +173,12 @@ def read(path: Path, kind: type[_Kind]) -> _Kind:
 
 
 def _check_weight_files(path: Path, parameters: Parameters) -> None:
-    for name in parameters.members:
-        weights = parameters.member(name).model.brain_weights
-        if weights in (None, "imagenet"):
+    parts = itertools.product(parameters.members, ("brain_weights", "tower_weights"))
+    for name, part in parts:
+        weights = getattr(parameters.member(name).model, part)
+        if weights is None or (part, weights) == ("brain_weights", "imagenet"):
             continue
-        own = "brain_weights" in parameters.members[name]
-        key = f"members.{name}.brain_weights" if own else "model.brain_weights"
+        key = f"{f'members.{name}' if part in parameters.members[name] else 'model'}.{part}"
         file, home = path.parent / weights, path.parent / "pretrained"
         if not file.resolve().is_relative_to(home.resolve()):
             raise InputError(f"{path}: {key}: {weights} must lie in pretrained/")

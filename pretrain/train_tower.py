@@ -1,0 +1,200 @@
+"""Train a member's tower on the finished brain: angles learn the distances of the descriptors."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import recipe
+from faceverify import backend, errors, features, files
+
+if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    backend.start()
+
+import cv2
+import joblib
+import keras
+import numpy as np
+from dvclive import Live
+from keras import ops
+from tqdm import tqdm
+
+import student as students
+from faceverify import cache, verification
+from faceverify.losses import landmark_loss
+from faceverify.model import Tower, angle, build_brain, build_tower, write_checksum
+from faceverify.photos import decode
+from faceverify.targets import LandmarkRange
+from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen, mixed_with_person
+from views import augmented, view_of
+
+CACHE = Path(".cache")
+CURVES = Path("plots/tower")
+FIGURES = Path("tower_metrics.json")
+# Of the same form as the members of params.yaml, which start from it.
+SHAPE = Tower(head_filters=64, neck_units=[150, 100], tail_units=[100, 128], dropout=0.0, l2=0.0)
+
+
+def main() -> None:
+    """Write tower/, the tower's weights in float16, tower_metrics.json and the curves."""
+    settings = recipe.read()
+    cv2.setNumThreads(1)  # photos are prepared in several threads already
+    learnt, unseen = learnt_and_unseen()
+    held = HeldOut(unseen)
+    print(f"{len(learnt.paths)} photos to learn from; {held}", flush=True)
+
+    weights = str(recipe.MODEL / recipe.WEIGHTS)
+    brain = build_brain("InceptionV3", "mixed5", settings.view, weights, settings.seed)
+    network = brain.get_layer("network")
+    seen = [viewed(network, learnt.paths, view, settings) for view in range(settings.tower.views)]
+    shown = np.concatenate([network.predict_on_batch(views) for views in held.views(settings.view)])
+
+    tower = build_tower(brain.output_shape[1:], SHAPE, settings.seed)
+    with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False) as live:
+        figures = train(tower, Batches(seen, learnt, settings), (shown, held), settings, live)
+    save(tower)
+    files.write_json(FIGURES, figures, indent=2)
+
+
+def viewed(
+    network: keras.Model, paths: np.ndarray, view: int, settings: recipe.Recipe
+) -> np.ndarray:
+    """The network's features of one view of each photo, float32 (photos, height, width, C)."""
+
+    def prepared(row: int) -> np.ndarray:
+        photo = decode(paths[row].read_bytes())
+        if view == 0:
+            return view_of(photo, settings.view)
+        rng = np.random.default_rng((settings.seed, view, row))
+        return augmented(photo, settings.view, settings.augment, rng)
+
+    def batches() -> Iterator[np.ndarray]:
+        starts = range(0, len(paths), VIEWED_AT_ONCE)
+        pool = joblib.Parallel(n_jobs=-1, prefer="threads")
+        for start in tqdm(starts, f"features of view {view}", unit="batch", disable=None):
+            rows = range(start, min(start + VIEWED_AT_ONCE, len(paths)))
+            yield network.predict_on_batch(np.stack(pool(map(joblib.delayed(prepared), rows))))
+
+    how = f"{view} {settings.seed} {settings.view} {settings.augment.model_dump_json()}"
+    code = [Path(__file__).with_name("views.py"), *paths]
+    shape = (len(paths), *network.output_shape[1:])
+    return cache.stored(CACHE, [how, features.fingerprint(network), *code], shape, batches)
+
+
+class Batches(keras.utils.PyDataset):
+    """One epoch's batches: photos and, in the same order, a partner near each of them.
+
+    Partners are what the teacher finds alike, whoever is on them: people are confused with those
+    who resemble them. Of each photo one view is drawn.
+    """
+
+    def __init__(self, seen: list[np.ndarray], photos: Photos, settings: recipe.Recipe) -> None:
+        """Take the features of every view, (photos, height, width, C)."""
+        super().__init__()
+        self._seen, self._how, self._seed = seen, settings.tower, settings.seed
+        self._descriptors = mixed_with_person(
+            photos.descriptors, photos.identities, self._how.person_share
+        )
+        self._near = nearest(self._descriptors, self._how.near)
+        self._landmarks = LandmarkRange.fit(photos.landmarks).normalize(photos.landmarks)
+        self._epoch = -1
+        self.on_epoch_end()
+
+    def on_epoch_end(self) -> None:
+        """Draw the next epoch's order."""
+        self._epoch += 1
+        rng = np.random.default_rng((self._seed, self._epoch))
+        self._order = rng.permutation(len(self._descriptors))
+
+    def __len__(self) -> int:
+        """Whole batches only; what is left over differs from epoch to epoch."""
+        return len(self._order) // (self._how.batch_size // 2)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, dict, dict]:
+        """One batch: features (B, height, width, C), what is wanted of them, and with what weight.
+
+        Landmarks are wanted of unchanged photos only.
+        """
+        half = self._how.batch_size // 2
+        rng = np.random.default_rng((self._seed, self._epoch, index))
+        drawn = self._order[index * half : (index + 1) * half]
+        partners = self._near[drawn, rng.integers(self._near.shape[1], size=half)]
+        rows = np.concatenate([drawn, partners])
+        views = rng.integers(len(self._seen), size=len(rows))
+        seen = np.stack([self._seen[v][row] for v, row in zip(views, rows, strict=True)])
+        wanted = {"tail": self._descriptors[rows], "landmarks": self._landmarks[rows]}
+        weight = {"tail": np.ones(len(rows), np.float32), "landmarks": np.float32(views == 0)}
+        return seen, wanted, weight
+
+
+def nearest(descriptors: np.ndarray, count: int) -> np.ndarray:
+    """The rows of the `count` descriptors nearest to each of (n, 128), itself left out."""
+    norms = np.square(descriptors).sum(axis=1)
+    found = np.empty((len(descriptors), count), np.int64)
+    for start in range(0, len(descriptors), 1024):
+        part = slice(start, start + 1024)
+        apart = norms - 2 * descriptors[part] @ descriptors.T
+        own = np.arange(len(descriptors))[part]
+        apart[np.arange(len(own)), own] = np.inf
+        found[part] = np.sort(np.argpartition(apart, count - 1, axis=1)[:, :count], axis=1)
+    return found
+
+
+def angles_as_distances(descriptors, tails):
+    """How far the angles of the tails are from the distances of the descriptors, squared, (B,).
+
+    Relational distillation (Park et al., "Relational Knowledge Distillation", CVPR 2019) over all
+    pairs of a batch, and once more over its partners. Both are (B, 128).
+    """
+    squares = ops.sum(ops.square(descriptors), axis=1)
+    products = ops.matmul(descriptors, ops.transpose(descriptors))
+    squared = squares[:, None] + squares[None, :] - 2 * products
+    wanted = ops.sqrt(ops.maximum(squared, 0.0))
+    misses = ops.square(angle(tails[:, None], tails[None]) - wanted)
+    partner = ops.roll(ops.eye(descriptors.shape[0]), descriptors.shape[0] // 2, axis=0)
+    return ops.mean(misses, axis=1) + ops.sum(misses * partner, axis=1)
+
+
+def train(
+    tower: keras.Model,
+    batches: Batches,
+    unseen: tuple[np.ndarray, HeldOut],
+    settings: recipe.Recipe,
+    live: Live,
+) -> dict[str, float]:
+    """Train the tower and give the figures of its last epoch; `unseen` are features and people."""
+    how = settings.tower
+    tower.compile(
+        students.optimizer(how.lr, settings.weight_decay, how.epochs * len(batches)),
+        loss={"tail": angles_as_distances, "landmarks": landmark_loss},
+        loss_weights={"tail": 1.0, "landmarks": how.landmarks},
+    )
+    shown, held = unseen
+    for epoch in range(how.epochs):
+        fitted = tower.fit(batches, epochs=1, shuffle=False, verbose=0)
+        tails = tower.predict(shown, batch_size=256, verbose=0)["tail"]
+        figures = held.figures(verification.thetas(tails, held.pairs.photos))
+        logs = {name: values[0] for name, values in fitted.history.items()} | figures
+        for name, value in logs.items():
+            split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
+            live.log_metric(f"{split}/{figure}", round(value, 6))
+        print(
+            f"epoch {epoch + 1}/{how.epochs}  loss {logs['loss']:.4f}  unseen people: "
+            f"AUC {logs['val_auc']:.4f}, best accuracy {logs['val_best_accuracy']:.4f}",
+            flush=True,
+        )
+        live.next_step()
+    return logs
+
+
+def save(tower: keras.Model) -> None:
+    """Write the weights in float16, with their hash beside them."""
+    keras.config.set_dtype_policy("float16")
+    half = build_tower(tower.input_shape[1:], SHAPE, 0)
+    half.set_weights([weight.astype(np.float16) for weight in tower.get_weights()])
+    with files.replacing_folder(recipe.TOWER) as folder:
+        half.save_weights(folder / recipe.TOWER_WEIGHTS)
+        write_checksum(folder / recipe.TOWER_WEIGHTS)
+
+
+if __name__ == "__main__":
+    errors.run(main)
