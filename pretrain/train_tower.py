@@ -145,13 +145,21 @@ def angles_as_distances(descriptors, tails):
     Relational distillation (Park et al., "Relational Knowledge Distillation", CVPR 2019) over all
     pairs of a batch, and once more over its partners. Both are (B, 128).
     """
-    squares = ops.sum(ops.square(descriptors), axis=1)
-    products = ops.matmul(descriptors, ops.transpose(descriptors))
-    squared = squares[:, None] + squares[None, :] - 2 * products
-    wanted = ops.sqrt(ops.maximum(squared, 0.0))
-    misses = ops.square(angle(tails[:, None], tails[None]) - wanted)
-    partner = ops.roll(ops.eye(descriptors.shape[0]), descriptors.shape[0] // 2, axis=0)
-    return ops.mean(misses, axis=1) + ops.sum(misses * partner, axis=1)
+    of_all = _misses(descriptors[:, None], descriptors[None], tails[:, None], tails[None])
+    partners = _misses(descriptors, _partners(descriptors), tails, _partners(tails))
+    return ops.mean(of_all, axis=1) + partners
+
+
+def _misses(descriptor, other_descriptor, tail, other_tail):
+    """The angle between tails less the distance between descriptors, squared."""
+    distance = ops.sqrt(ops.sum(ops.square(descriptor - other_descriptor), axis=-1))
+    return ops.square(angle(tail, other_tail) - distance)
+
+
+def _partners(vectors):
+    """The partner of each row of a batch: the two halves of (B, n) in the other order."""
+    drawn, near = ops.split(vectors, 2, axis=0)
+    return ops.concatenate([near, drawn], axis=0)
 
 
 def train(
