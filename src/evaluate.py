@@ -219,41 +219,13 @@ def write_metrics(details: dict[str, dict]) -> None:
     files.write_json(METRICS / "summary.json", six, indent=2)
     files.write_json(METRICS / "details.json", details, indent=2)
     text = (
-        f"{models_table(details)}\n\n"
+        f"{summary.models_table(details, BASELINE)}\n\n"
         "The ensemble with other weights, chosen on training people, scored like the models:\n\n"
-        f"{weightings_table(details[ENSEMBLE]['weightings'])}\n"
+        f"{summary.weightings_table(details[ENSEMBLE]['weightings'])}\n"
     )
     with files.replacing(METRICS / "summary.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"\n{text}")
-
-
-def models_table(details: dict[str, dict]) -> str:
-    """The six figures of each model with their intervals."""
-    rows = [
-        [
-            name,
-            *(summary.interval(report["val"], figure) for figure in summary.FIGURES),
-            ", ".join(report.get("loses_to_baseline_in", [])) or "-",
-        ]
-        for name, report in details.items()
-    ]
-    return summary.markdown(["model", *summary.FIGURES, f"loses to {BASELINE} in"], rows)
-
-
-def weightings_table(report: dict[str, dict]) -> str:
-    """The weights of each weighting, its six figures, and its AUC less that of the shipped one."""
-    members = list(report["shipped"]["weights"])
-    rows = [
-        [
-            name,
-            *(f"{figures['weights'][member]:.3g}" for member in members),
-            *(summary.interval(figures, figure) for figure in summary.FIGURES),
-            summary.interval(figures, "auc_difference", "+"),
-        ]
-        for name, figures in report.items()
-    ]
-    return summary.markdown(["weights", *members, *summary.FIGURES, "auc - shipped"], rows)
 
 
 def write_plots(

@@ -22,7 +22,8 @@ def main() -> None:
     parser.add_argument("--base", default="main", help="the branch to merge into (main)")
     base = common_commit(parser.parse_args().base)
     print(f"# Review: {short(HEAD)} against {base}\n")
-    if run("git", "status", "--porcelain", "--untracked-files=no"):
+    clean = not run("git", "status", "--porcelain", "--untracked-files=no")
+    if not clean:
         print("Changes that are not committed are no part of this report.\n")
     if run("git", "rev-parse", f"{base}^{{tree}}") == run("git", "rev-parse", f"{HEAD}^{{tree}}"):
         print("Nothing differs.")
@@ -32,7 +33,7 @@ def main() -> None:
         "Metrics": metrics_section(base),
         "Data and models": data_section(base),
         "Plots": plots_section(base),
-        "Up to date": lock_section(),
+        "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
     }
     print("\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items()))
 
@@ -105,7 +106,7 @@ def plots_section(base: str) -> str:
     changed = set(run("git", "diff", "--name-only", base, HEAD, "--", "plots").splitlines())
     differing = [
         title
-        for plot in yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["plots"]
+        for plot in parsed(HEAD, "dvc.yaml", yaml.safe_load).get("plots", ())
         for title, definition in plot.items()
         if changed & set(definition["y"])
     ]

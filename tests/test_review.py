@@ -1,7 +1,6 @@
 """Tests of review.py: the report of a pull request, with real git and DVC."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,11 +66,6 @@ def sections(text: str) -> dict[str, str]:
     return {title: body.strip() for title, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
-def commit(clone: Clone) -> None:
-    clone.git("add", "--all")
-    clone.git("commit", "--quiet", "--message", "A change")
-
-
 def set_alpha(clone: Clone, value: float) -> None:
     (clone.folder / "params.yaml").write_text(f"alpha: {value}\n")
 
@@ -82,8 +76,7 @@ def merged(tmp_path_factory) -> Clone:
     folder = tmp_path_factory.mktemp("merged")
     made = Clone(folder)
     made.git("init", "--quiet", "--initial-branch", "main")
-    made.git("config", "user.name", "Tester")
-    made.git("config", "user.email", "tester@example.com")
+    made.name_author()
     made.dvc("init", "--quiet")
     made.dvc("remote", "add", "--default", "gcs", "gs://handsome-dracula/machine-learning")
     made.dvc("remote", "modify", "gcs", "endpointurl", "http://127.0.0.1:9")
@@ -97,15 +90,14 @@ def merged(tmp_path_factory) -> Clone:
     made.dvc("repro", "--quiet")
     with (folder / ".gitignore").open("a") as ignored:
         ignored.write("/.cache/\n")
-    commit(made)
+    made.commit("A change")
     return made
 
 
 @pytest.fixture
 def branch(merged, tmp_path) -> Clone:
     """A copy of that repository on a branch of its own."""
-    shutil.copytree(merged.folder, tmp_path / "branch", symlinks=True)
-    made = Clone(tmp_path / "branch")
+    made = merged.copy(tmp_path / "branch")
     made.git("switch", "--quiet", "--create", "change")
     return made
 
@@ -116,7 +108,7 @@ def test_a_report_tells_of_parameters_metrics_data_plots_and_of_the_lock_file(br
     (branch.folder / "data/more").write_text("3")
     branch.dvc("add", "--quiet", "data")
     branch.dvc("repro", "--quiet")
-    commit(branch)
+    branch.commit("A change")
     text = report(branch)
     head = branch.git("rev-parse", "--short", "HEAD").strip()
     assert text.startswith(f"# Review: {head} against main\n")
@@ -145,10 +137,12 @@ def test_nothing_differs(branch):
 
 def test_a_change_of_text_leaves_every_section_without_a_difference(branch):
     (branch.folder / "README.md").write_text("Read me")
-    commit(branch)
+    branch.commit("A change")
     set_alpha(branch, 0.9)
     text = report(branch)
     assert "not committed are no part of this report" in text
+    assert sections(text)["Parameters"] == "No parameter differs."
+    assert sections(text)["Up to date"] == "Commit all changes to have this checked."
     branch.git("restore", "params.yaml")
     assert sections(report(branch)) == {
         "Parameters": "No parameter differs.",
@@ -161,7 +155,7 @@ def test_a_change_of_text_leaves_every_section_without_a_difference(branch):
 
 def test_results_of_other_parameters_are_said_to_be_so(branch):
     set_alpha(branch, 0.7)
-    commit(branch)
+    branch.commit("A change")
     found = sections(report(branch))
     assert "not made with what is committed" in found["Up to date"]
     assert found["Up to date"].endswith("evaluate.")
@@ -172,10 +166,10 @@ def test_the_base_is_where_the_branch_left_it(branch):
     branch.git("switch", "--quiet", "main")
     set_alpha(branch, 0.1)
     branch.dvc("repro", "--quiet")
-    commit(branch)
+    branch.commit("A change")
     branch.git("switch", "--quiet", "change")
     (branch.folder / "README.md").write_text("Read me")
-    commit(branch)
+    branch.commit("A change")
     text = report(branch)
     assert f"against {start}\n" in text
     assert sections(text)["Parameters"] == "No parameter differs."
@@ -186,9 +180,8 @@ def test_a_clone_without_cache_says_what_it_cannot_tell_and_does_not_wait_for_a_
 ):
     set_alpha(branch, 0.7)
     branch.dvc("repro", "--quiet")
-    commit(branch)
-    branch.git("clone", "--quiet", str(branch.folder), str(tmp_path / "clone"))
-    clone = Clone(tmp_path / "clone")
+    branch.commit("A change")
+    clone = branch.clone(tmp_path / "clone")
     found = sections(report(clone, "origin/main"))
     assert "| `models/ja/` | modified | 2 files, 7 B | 2 files, 7 B |" in found["Data and models"]
     assert "cache lacks `models/ja/` of one side or both" in found["Data and models"]
@@ -199,7 +192,7 @@ def test_a_clone_without_cache_says_what_it_cannot_tell_and_does_not_wait_for_a_
 
 def test_a_shallow_clone_says_what_to_fetch(branch, tmp_path):
     (branch.folder / "README.md").write_text("Read me")
-    commit(branch)
+    branch.commit("A change")
     source = branch.folder.as_uri()
     branch.git(
         "clone", "--quiet", "--depth", "1", "--no-single-branch", source, str(tmp_path / "clone")
@@ -237,7 +230,7 @@ def test_in_a_folder_of_the_repository_it_asks_for_the_root(branch):
 def test_a_damaged_file_is_named_with_its_revision(branch, name):
     path = branch.folder / name
     path.write_text("<<<<<<< HEAD\n" + path.read_text())
-    commit(branch)
+    branch.commit("A change")
     line = error_line(review(branch))
     assert line.startswith("review.py: error: ")
     assert name in line
@@ -248,9 +241,31 @@ def test_metrics_that_came_with_the_branch_are_new(branch):
     branch.git("commit", "--quiet", "--message", "No metrics yet")
     branch.git("switch", "--quiet", "--create", "later")
     branch.git("add", "--force", "metrics/summary.json")
-    commit(branch)
+    branch.commit("A change")
     found = sections(report(branch, "change"))
     assert found["Metrics"] == "New: ja, ensemble."
+
+
+def test_the_report_of_the_whole_pipeline_shows_no_face(clone, tmp_path):
+    changed = clone.copy(tmp_path / "clone")
+    changed.git("switch", "--quiet", "--create", "change")
+    path = changed.folder / "params.yaml"
+    path.write_text(path.read_text().replace("accept_threshold: 0.6", "accept_threshold: 0.5"))
+    changed.dvc("repro", "evaluate")
+    changed.commit("Stricter")
+    text = report(changed)
+    found = sections(text)
+    assert re.search(r"\| accept_threshold +\| 0.6 +\| 0.5 +\|", found["Parameters"])
+    changes = set(re.findall(r"^\| (\w+) \| (\w+) \|", found["Metrics"], re.MULTILINE))
+    assert {figure for _, figure in changes} - {"figure"} <= {"fmr", "fnmr"}
+    assert ("ensemble", "fmr") in changes
+    assert "`plots/gallery/`" in found["Data and models"]
+    assert "models/" not in found["Data and models"]
+    assert "- Ensemble error rates by attribute group" in found["Plots"]
+    assert "while training" not in found["Plots"]
+    assert found["Up to date"].endswith("what is out of date: export.")
+    page = (changed.folder / ".cache/review/index.html").read_text()
+    assert not re.search(r"\.(png|jpg)|data:image|<img", text + page)
 
 
 # The workflow on GitHub

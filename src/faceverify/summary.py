@@ -1,4 +1,4 @@
-"""The six figures that people compare, and how a table shows them."""
+"""The six figures that people compare, and the tables that show them."""
 
 from collections.abc import Mapping
 
@@ -36,3 +36,31 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def models_table(details: Mapping[str, Mapping], baseline: str) -> str:
+    """The six figures of each model on the val people, and in what it loses to the baseline."""
+    rows = [
+        [
+            name,
+            *(interval(report["val"], figure) for figure in FIGURES),
+            ", ".join(report.get("loses_to_baseline_in", [])) or "-",
+        ]
+        for name, report in details.items()
+    ]
+    return markdown(["model", *FIGURES, f"loses to {baseline} in"], rows)
+
+
+def weightings_table(report: Mapping[str, Mapping]) -> str:
+    """The weights of each weighting, its six figures, and its AUC less that of the shipped one."""
+    members = list(report["shipped"]["weights"])
+    rows = [
+        [
+            name,
+            *(f"{figures['weights'][member]:.3g}" for member in members),
+            *(interval(figures, figure) for figure in FIGURES),
+            interval(figures, "auc_difference", "+"),
+        ]
+        for name, figures in report.items()
+    ]
+    return markdown(["weights", *members, *FIGURES, "auc - shipped"], rows)
