@@ -27,3 +27,11 @@ def celeba() -> Path:
     if not folder:
         pytest.skip("CELEBA_DIR names no folder with real CelebA photos")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def app_folder(tmp_path_factory, sample) -> Path:
+    """A folder with an exported verifier in models/ and the landmark model in data/."""
+    from app import make_app  # TensorFlow, for the tests that want it
+
+    return make_app(tmp_path_factory.mktemp("app"), sample)
