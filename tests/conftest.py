@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tiny import STAGES, Clone, make_clone
+
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -35,3 +37,16 @@ def app_folder(tmp_path_factory, sample) -> Path:
     from app import make_app  # TensorFlow, for the tests that want it
 
     return make_app(tmp_path_factory.mktemp("app"), sample)
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory, sample) -> Clone:
+    """A clone whose pipeline has run once, everything committed: to look at or to copy.
+
+    All test files share it, so a test that changes something takes `clone.copy(folder)`.
+    """
+    made = make_clone(tmp_path_factory.mktemp("shared") / "clone", sample)
+    first = made.dvc("repro")
+    assert made.stages_run(first.stdout) == STAGES
+    made.commit("The pipeline has run")
+    return made

@@ -9,30 +9,13 @@ import pytest
 import yaml
 
 from faceverify import verifier_file
-from tiny import Clone, make_clone
-
-MEMBERS = {"ja", "mar", "alip", "rai"}
-TRAINING = {f"train@{name}" for name in MEMBERS}
-ALL = {"select_faces", "pair_faces", "write_records", "evaluate", "export"} | TRAINING
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory, sample) -> Clone:
-    """A clone whose pipeline has run once, everything committed."""
-    made = make_clone(tmp_path_factory.mktemp("clone"), sample)
-    first = made.dvc("repro")
-    assert made.stages_run(first.stdout) == ALL
-    made.git("add", "--all")
-    made.git("commit", "--quiet", "--message", "The pipeline has run")
-    return made
+from tiny import MEMBERS, STAGES, TRAINING, Clone
 
 
 @pytest.fixture
-def unchanged(clone):
-    """The clone, brought back to its committed state after the test."""
-    yield clone
-    clone.git("reset", "--quiet", "--hard")
-    clone.dvc("checkout", "--quiet")
+def workspace(clone, tmp_path) -> Clone:
+    """The clone once more, for a test that changes it."""
+    return clone.copy(tmp_path / "clone")
 
 
 def summary(clone: Clone) -> dict:
@@ -46,26 +29,26 @@ def test_a_second_repro_does_nothing(clone):
     assert clone.git("status", "--porcelain") == ""
 
 
-def test_a_forced_repro_gives_the_same_bytes(unchanged):
-    before = unchanged.lock()
-    result = unchanged.dvc("repro", "--force")
-    assert unchanged.stages_run(result.stdout) == ALL
-    assert unchanged.lock() == before
-    assert unchanged.git("status", "--porcelain") == ""
+def test_a_forced_repro_gives_the_same_bytes(workspace):
+    before = workspace.lock()
+    result = workspace.dvc("repro", "--force")
+    assert workspace.stages_run(result.stdout) == STAGES
+    assert workspace.lock() == before
+    assert workspace.git("status", "--porcelain") == ""
 
 
-def test_alpha_reruns_training_and_what_depends_on_it(unchanged):
-    before = summary(unchanged)
-    result = unchanged.dvc("exp", "run", "--name", "alpha03", "-S", "alpha=0.3")
-    assert unchanged.stages_run(result.stdout) == TRAINING | {"evaluate", "export"}
-    assert summary(unchanged) != before
+def test_alpha_reruns_training_and_what_depends_on_it(workspace):
+    before = summary(workspace)
+    result = workspace.dvc("exp", "run", "--name", "alpha03", "-S", "alpha=0.3")
+    assert workspace.stages_run(result.stdout) == TRAINING | {"evaluate", "export"}
+    assert summary(workspace) != before
 
-    difference = unchanged.json("metrics", "diff", "--json")["metrics/summary.json"]
+    difference = workspace.json("metrics", "diff", "--json")["metrics/summary.json"]
     assert {name.split(".")[0] for name in difference} == MEMBERS | {"ensemble"}
-    parameters = unchanged.json("params", "diff", "--json")["params.yaml"]
+    parameters = workspace.json("params", "diff", "--json")["params.yaml"]
     assert list(parameters) == ["alpha"]
     assert (parameters["alpha"]["old"], parameters["alpha"]["new"]) == (0.5, 0.3)
-    table = csv.DictReader(io.StringIO(unchanged.dvc("exp", "show", "--csv").stdout))
+    table = csv.DictReader(io.StringIO(workspace.dvc("exp", "show", "--csv").stdout))
     column = next(name for name in table.fieldnames if name.endswith("ensemble.auc"))
     rows = list(table)
     run = next(row for row in rows if row["Experiment"] == "alpha03")
@@ -86,29 +69,29 @@ def test_alpha_reruns_training_and_what_depends_on_it(unchanged):
     ],
     ids=lambda value: "+".join(sorted(value)) if isinstance(value, set) else value[0],
 )
-def test_a_parameter_reruns_only_what_reads_it(unchanged, change, expected):
+def test_a_parameter_reruns_only_what_reads_it(workspace, change, expected):
     options = [word for setting in change for word in ("-S", setting)]
     # Nobody has five photos here: the stage that reads that number runs, and says so.
     possible = "faces_per_identity" not in change[0]
-    result = unchanged.dvc("exp", "run", *options, check=possible)
-    assert unchanged.stages_run(result.stdout) == expected
+    result = workspace.dvc("exp", "run", *options, check=possible)
+    assert workspace.stages_run(result.stdout) == expected
     if not possible:
         assert "no person has enough usable faces" in result.stderr
 
 
-def test_yaml_reads_the_changed_lr_as_a_string(unchanged):
-    unchanged.dvc("exp", "run", "-S", "lr=1e-5", "pair_faces")
-    values = yaml.safe_load((unchanged.folder / "params.yaml").read_text())
+def test_yaml_reads_the_changed_lr_as_a_string(workspace):
+    workspace.dvc("exp", "run", "-S", "lr=1e-5", "pair_faces")
+    values = yaml.safe_load((workspace.folder / "params.yaml").read_text())
     assert values["lr"] == "1e-05"
 
 
-def test_a_wrong_parameter_stops_before_any_work_and_loses_nothing(unchanged):
-    before = unchanged.lock()
-    result = unchanged.dvc("exp", "run", "-S", "pair.val_share=1.5", check=False)
+def test_a_wrong_parameter_stops_before_any_work_and_loses_nothing(workspace):
+    before = workspace.lock()
+    result = workspace.dvc("exp", "run", "-S", "pair.val_share=1.5", check=False)
     assert result.returncode != 0
     assert "params.yaml: pair.val_share: Input should be less than 1 (got 1.5)" in result.stderr
     assert "Traceback" not in result.stderr
-    assert unchanged.lock() == before
+    assert workspace.lock() == before
 
 
 def test_git_holds_small_metrics_and_plots_but_no_faces(clone):

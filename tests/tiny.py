@@ -4,11 +4,15 @@ import json
 import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MEMBERS = {"ja", "mar", "alip", "rai"}
+TRAINING = {f"train@{name}" for name in MEMBERS}
+STAGES = {"select_faces", "pair_faces", "write_records", "evaluate", "export"} | TRAINING
 PEOPLE, PHOTOS_EACH = 12, 4
 # What makes it small; all else is params.yaml as shipped.
 SMALL = {
@@ -29,6 +33,28 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def copy(self, folder: Path) -> "Clone":
+        """The same clone once more, with its data, models and caches, free to be changed."""
+        shutil.copytree(self.folder, folder, symlinks=True, copy_function=_share_read_only)
+        return Clone(folder)
+
+    def clone(self, folder: Path) -> "Clone":
+        """A fresh `git clone` of it, as another member has: no data, no models, no cache."""
+        self.git("clone", "--quiet", str(self.folder), str(folder))
+        made = Clone(folder)
+        made.name_author()
+        return made
+
+    def name_author(self) -> None:
+        """Tell git who commits here."""
+        self.git("config", "user.name", "Tester")
+        self.git("config", "user.email", "tester@example.com")
+
+    def commit(self, message: str) -> None:
+        """Commit all that git does not ignore."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message)
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run a command as a user with the virtual environment activated would."""
@@ -87,13 +113,19 @@ def make_clone(folder: Path, sample: Path) -> Clone:
     copy_people(sample, folder / "data")
     clone = Clone(folder)
     clone.git("init", "--quiet", "--initial-branch", "main")
-    clone.git("config", "user.name", "Tester")
-    clone.git("config", "user.email", "tester@example.com")
+    clone.name_author()
     clone.dvc("config", "cache.type", "hardlink,copy")
     clone.dvc("add", "--quiet", "data")
-    clone.git("add", "--all")
-    clone.git("commit", "--quiet", "--message", "A small copy")
+    clone.commit("A small copy")
     return clone
+
+
+def _share_read_only(source: str, target: str) -> None:
+    # Read-only are git's objects and DVC's, and what is linked to them: nobody writes into those.
+    if Path(source).stat().st_mode & stat.S_IWUSR:
+        shutil.copy2(source, target)
+    else:
+        os.link(source, target)
 
 
 def copy_people(sample: Path, data: Path) -> None:
