@@ -2,11 +2,14 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help demo test lint sample
+BASE ?= main
+
+.PHONY: help demo test lint sample review
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
 	@echo "make lint   check the code only"
+	@echo "make review BASE=main   report what this branch changes, as Markdown"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
@@ -27,3 +30,6 @@ lint: .venv/installed
 
 test: lint sample
 	python -m pytest
+
+review: .venv/installed
+	@python src/review.py --base "$(BASE)"

@@ -15,6 +15,7 @@ import pandas as pd
 from faceverify import (
     annotations,
     baseline,
+    curves,
     errors,
     files,
     gallery,
@@ -22,8 +23,10 @@ from faceverify import (
     parameters,
     photos,
     store,
+    summary,
     tables,
     verification,
+    weighting,
 )
 from faceverify.judged import PREPARED, SPLITS, Photos, load_pairs, member_outputs
 from faceverify.landmarks import interocular_distance, unflatten
@@ -31,13 +34,9 @@ from faceverify.targets import LandmarkRange
 
 DATA, MODELS, CACHE = Path("data"), Path("models"), Path(".cache")
 METRICS, PLOTS = Path("metrics"), Path("plots")
-# The six figures that people compare; each comes with _low and _high.
-SUMMARY = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
-ENDS = ("", "_low", "_high")
 GROUPED_BY = ("Male", "Young", "Pale_Skin", "Eyeglasses")
 ENSEMBLE, BASELINE = "ensemble", "dlib"
 WORST = 12
-ROC_POINTS, BINS = 200, 40
 
 
 class Scores(NamedTuple):
@@ -54,7 +53,7 @@ def main() -> None:
     settings = parameters.load(Path("params.yaml"))
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}
-    scores[ENSEMBLE] = ensemble_scores(scores, pairs, settings)
+    scores[ENSEMBLE] = ensemble_scores(scores, settings.ensemble, pairs, settings)
     scores[BASELINE] = baseline_scores(judged, pairs)
 
     groups = attribute_masks(judged, pairs["val"])
@@ -63,17 +62,10 @@ def main() -> None:
         for name, model_scores in scores.items()
     }
     compare_with_baseline(details)
-    summary = {
-        name: {f"{key}{end}": report["val"][f"{key}{end}"] for key in SUMMARY for end in ENDS}
-        for name, report in details.items()
-    }
-    files.write_json(METRICS / "summary.json", summary, indent=2)
-    files.write_json(METRICS / "details.json", details, indent=2)
-    with files.replacing(METRICS / "summary.md") as temporary:
-        temporary.write_text(table(details) + "\n", encoding="utf-8")
-    write_plots(scores, pairs["val"])
+    details[ENSEMBLE]["weightings"] = weightings(scores, pairs, details, settings)
+    write_metrics(details)
+    write_plots(scores, details, pairs["val"])
     write_gallery(scores[ENSEMBLE], judged, pairs["val"])
-    print(f"\n{table(details)}\n")
     print("more figures: metrics/details.json; worst errors: plots/gallery; dvc plots show --open")
 
 
@@ -98,12 +90,13 @@ def member_scores(
 
 def ensemble_scores(
     scores: dict[str, Scores],
+    weights: dict[str, float],
     pairs: dict[str, verification.VerificationPairs],
     settings: parameters.Parameters,
 ) -> Scores:
     """The weighted mean of the members' theta."""
     return decided(
-        lambda split: sum(w * scores[name].values[split] for name, w in settings.ensemble.items()),
+        lambda split: sum(w * scores[name].values[split] for name, w in weights.items()),
         pairs,
         (settings.threshold, settings.accept_threshold),
     )
@@ -171,7 +164,7 @@ def details_of(
             "impostor": int((~part.same).sum()),
         } | verification.figures(scores.values[split], part, scores.decision, **resampling)
     # The fitted threshold was chosen on the train pairs: no figure of theirs may use it.
-    for end in ENDS:
+    for end in summary.ENDS:
         del report["train"][f"accuracy_fitted{end}"]
     report["groups"] = metrics.group_error_rates(
         scores.values["val"],
@@ -193,59 +186,69 @@ def compare_with_baseline(details: dict[str, dict]) -> None:
             report["loses_to_baseline_in"] = behind
 
 
-def table(details: dict[str, dict]) -> str:
-    """The six figures of each model with their intervals, as a Markdown table."""
-    lines = [
-        f"| model | {' | '.join(SUMMARY)} | loses to {BASELINE} in |",
-        "|---" * (len(SUMMARY) + 2) + "|",
-    ]
-    for name, report in details.items():
-        cells = [name, *(interval(report["val"], key) for key in SUMMARY)]
-        cells.append(", ".join(report.get("loses_to_baseline_in", [])) or "-")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def interval(figures: dict[str, float | None], key: str) -> str:
-    """A figure with its 95% interval; a dash where there is none."""
-    value, low, high = (figures[f"{key}{end}"] for end in ENDS)
-    if None in (value, low, high):
-        return "-"
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def write_plots(scores: dict[str, Scores], pairs: verification.VerificationPairs) -> None:
-    """The data of the plots that dvc.yaml declares."""
-    curves = []
-    for name, model_scores in scores.items():
-        fmr, tar, _ = metrics.roc(model_scores.values["val"], pairs.same)
-        keep = np.unique(np.linspace(0, len(fmr) - 1, ROC_POINTS).round().astype(int))
-        curves.append(pd.DataFrame({"model": name, "fmr": fmr[keep], "tar": tar[keep]}))
-    tables.write(PLOTS / "roc.csv", pd.concat(curves).round(6))
-
-    theta = scores[ENSEMBLE].values["val"]
-    edges = np.linspace(0, max(theta.max(), scores[ENSEMBLE].decision.accept_threshold), BINS + 1)
-    histograms = [
-        pd.DataFrame(
-            {
-                "theta": ((edges[1:] + edges[:-1]) / 2).round(6),
-                "kind": kind,
-                "share": np.histogram(theta[mask], edges)[0] / max(mask.sum(), 1),
-            }
-        )
-        for kind, mask in (("genuine", pairs.same), ("impostor", ~pairs.same))
-    ]
-    tables.write(PLOTS / "scores.csv", pd.concat(histograms).round(6))
-
-    accepted = theta < scores[ENSEMBLE].decision.accept_threshold
-    confusion = pd.DataFrame(
-        {
-            "actual": np.where(pairs.same, "same person", "different people"),
-            "predicted": np.where(accepted, "accepted", "refused"),
-        }
+def weightings(
+    scores: dict[str, Scores],
+    pairs: dict[str, verification.VerificationPairs],
+    details: dict[str, dict],
+    settings: parameters.Parameters,
+) -> dict[str, dict]:
+    """What the shipped weights and others, chosen on train people, reach on the val people."""
+    chosen = {"shipped": settings.ensemble} | weighting.alternatives(
+        {name: scores[name].values["train"] for name in settings.members},
+        pairs["train"].same,
+        {name: details[name]["train"]["auc"] for name in settings.members},
     )
-    counts = confusion.value_counts(sort=False).rename("pairs").reset_index()
-    tables.write(PLOTS / "confusion.csv", counts)
+    part, shipped = pairs["val"], scores[ENSEMBLE].values["val"]
+    resampling = {"resamples": settings.evaluate.resamples, "seed": settings.seed}
+    report = {}
+    for name, weights in chosen.items():
+        other = ensemble_scores(scores, weights, pairs, settings)
+        theta = other.values["val"]
+        figures = verification.figures(theta, part, other.decision, **resampling)
+        difference = metrics.auc_difference(
+            shipped, theta, part.same, part.identities, **resampling
+        )
+        rounded = {member: round(weight, 6) for member, weight in weights.items()}
+        report[name] = {"weights": rounded} | summary.of(figures) | difference
+    return report
+
+
+def write_metrics(details: dict[str, dict]) -> None:
+    """The six figures for DVC, all figures, and tables for people, which are printed as well."""
+    six = {name: summary.of(report["val"]) for name, report in details.items()}
+    files.write_json(METRICS / "summary.json", six, indent=2)
+    files.write_json(METRICS / "details.json", details, indent=2)
+    text = (
+        f"{summary.models_table(details, BASELINE)}\n\n"
+        "The ensemble with other weights, chosen on training people, scored like the models:\n\n"
+        f"{summary.weightings_table(details[ENSEMBLE]['weightings'])}\n"
+    )
+    with files.replacing(METRICS / "summary.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    print(f"\n{text}")
+
+
+def write_plots(
+    scores: dict[str, Scores],
+    details: dict[str, dict],
+    pairs: verification.VerificationPairs,
+) -> None:
+    """The data of the plots that dvc.yaml declares."""
+    points = []
+    for name, model_scores in scores.items():
+        points.append(curves.operating_points(model_scores.values["val"], pairs.same))
+        points[-1].insert(0, "model", name)
+    tables.write(PLOTS / "roc.csv", pd.concat(points))
+
+    theta, decision = scores[ENSEMBLE].values["val"], scores[ENSEMBLE].decision
+    limits = (decision.threshold, decision.accept_threshold)
+    tables.write(PLOTS / "scores.csv", curves.histogram(theta, pairs.same, *limits))
+    decided_ = curves.decisions(theta, pairs.same, decision.accept_threshold)
+    tables.write(PLOTS / "confusion.csv", decided_)
+    report = details[ENSEMBLE]
+    tables.write(
+        PLOTS / "groups.csv", curves.group_rates({"all": report["val"]} | report["groups"])
+    )
 
 
 def write_gallery(scores: Scores, judged: Photos, pairs: verification.VerificationPairs) -> None:

@@ -34,6 +34,14 @@ def celeba() -> Path:
 
 
 @pytest.fixture(scope="session")
+def app_folder(tmp_path_factory, sample) -> Path:
+    """A folder with an exported verifier in models/ and the landmark model in data/."""
+    from app import make_app  # TensorFlow, for the tests that want it
+
+    return make_app(tmp_path_factory.mktemp("app"), sample)
+
+
+@pytest.fixture(scope="session")
 def clone(tmp_path_factory, sample) -> Clone:
     """A clone whose pipeline has run once, everything committed: to look at or to copy.
 

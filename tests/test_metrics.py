@@ -355,6 +355,35 @@ def test_the_group_of_all_agrees_with_measure():
         assert rates[name] == found[name]
 
 
+# Differences
+
+
+def test_auc_differences_match_really_repeated_pairs():
+    scores, same, identities = made_pairs(people=12)
+    others = np.round(scores + np.random.default_rng(3).normal(0, 0.3, len(scores)), 1)
+    found = metrics.auc_difference(scores, others, same, identities, resamples=30, seed=6)
+
+    def difference(at):
+        return roc_auc_score(same[at], -others[at]) - roc_auc_score(same[at], -scores[at])
+
+    chosen = list(repeated_pairs(same, identities, 30, 6))
+    expected = [difference(slice(None)), *expected_interval([difference(at) for at in chosen])]
+    assert list(found) == ["auc_difference", "auc_difference_low", "auc_difference_high"]
+    assert list(found.values()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_what_moves_both_scores_together_is_no_difference():
+    scores, same, identities = made_pairs()
+    found = metrics.auc_difference(scores, 2 * scores, same, identities, resamples=30, seed=6)
+    assert list(found.values()) == [0, 0, 0]
+
+
+def test_without_impostors_there_is_no_auc_difference():
+    scores, same, identities = pairs_of([0.1, 0.5], [])
+    found = metrics.auc_difference(scores, scores, same, identities, resamples=30, seed=6)
+    assert list(found.values()) == [None] * 3
+
+
 # What is missing or wrong
 
 

@@ -109,10 +109,32 @@ def test_the_summary_has_six_figures_a_model_with_intervals(clone):
     expected = {f"{name}{end}" for name in figures for end in ("", "_low", "_high")}
     assert set(summary(clone)) == MEMBERS | {"ensemble", "dlib"}
     assert all(set(report) == expected for report in summary(clone).values())
-    rows = (clone.folder / "metrics/summary.md").read_text().splitlines()[2:]
+    models, _, weightings = (clone.folder / "metrics/summary.md").read_text().split("\n\n")
+    rows = models.splitlines()[2:]
     assert {row.split(" | ")[0].removeprefix("| ") for row in rows} == set(summary(clone))
     best = summary(clone)["dlib"]
     assert f"{best['auc']:.3f} [{best['auc_low']:.3f}, {best['auc_high']:.3f}]" in rows[-1]
+    names = [row.split(" | ")[0].removeprefix("| ") for row in weightings.splitlines()[2:]]
+    assert names == ["shipped", "best single", "uniform", "fitted"]
+
+
+def test_other_weights_are_scored_like_the_shipped_ones(clone):
+    details = json.loads((clone.folder / "metrics/details.json").read_text())
+    weightings = details["ensemble"]["weightings"]
+    shipped = weightings["shipped"]
+    ensemble = yaml.safe_load((clone.folder / "params.yaml").read_text())["ensemble"]
+    assert shipped["weights"] == ensemble
+    assert {key: shipped[key] for key in summary(clone)["ensemble"]} == summary(clone)["ensemble"]
+    assert shipped["auc_difference"] == 0
+    best = max(MEMBERS, key=lambda name: details[name]["train"]["auc"])
+    alone = weightings["best single"]
+    assert (
+        details[max(alone["weights"], key=alone["weights"].get)]["train"]["auc"]
+        == (details[best]["train"]["auc"])
+    )
+    for name, report in weightings.items():
+        assert sum(report["weights"].values()) == pytest.approx(1, abs=1e-5), name
+        assert report["auc"] - shipped["auc"] == pytest.approx(report["auc_difference"], abs=2e-6)
 
 
 def test_members_share_the_frozen_brain_and_nobody_is_in_both_splits(clone):

@@ -142,12 +142,34 @@ def measure(
         return _pair_figures(_accepted(ranking, weights), points, np.count_nonzero(~same))
 
     weights = _resampled(identities[ranking.order], ranking.genuine, resamples, seed)
-    estimates = _with_intervals(figures, scores.size, weights)
-    return {
-        f"{name}{suffix}": value
-        for name, values in estimates.items()
-        for suffix, value in zip(("", "_low", "_high"), values, strict=True)
-    }
+    return _flat(_with_intervals(figures, scores.size, weights))
+
+
+def auc_difference(
+    scores: np.ndarray,
+    others: np.ndarray,
+    same: np.ndarray,
+    identities: np.ndarray,
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, float | None]:
+    """Give how much higher the AUC of `others` is than that of `scores`, for the same pairs.
+
+    `auc_difference`, with `_low` and `_high`. Both are scored on each resample of the people, so
+    what moves them together does not widen the interval. The rest is as for `measure`.
+    """
+    pairs = [_checked_pairs(values, same) for values in (scores, others)]
+    same = pairs[0][1]
+    identities = _checked_identities(identities, same)
+    first, second = (_ranking(values, same) for values, _ in pairs)
+
+    def figures(weights: np.ndarray) -> _Figures:
+        before, after = (_auc(_accepted(r, weights[:, r.order])) for r in (first, second))
+        return {"auc_difference": after - before}
+
+    weights = _resampled(identities, same, resamples, seed)
+    return _flat(_with_intervals(figures, same.size, weights))
 
 
 def group_error_rates(
@@ -350,6 +372,15 @@ def _with_intervals(
         interval = np.percentile(defined, _PERCENTILES) if defined.size else (np.nan, np.nan)
         found[name] = tuple(_plain(value) for value in (estimate, *interval))
     return found
+
+
+def _flat(estimates: dict[object, tuple[float | None, ...]]) -> dict[str, float | None]:
+    """Give estimate, low and high of each figure keys of their own."""
+    return {
+        f"{name}{suffix}": value
+        for name, values in estimates.items()
+        for suffix, value in zip(("", "_low", "_high"), values, strict=True)
+    }
 
 
 def _plain(value: float) -> float | None:

@@ -1,0 +1,119 @@
+"""Embedded photos kept on disk: memory stays bounded, and a killed run loses nothing."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+# Photos that are asked for at once.
+PART = 1000
+
+
+class Kept(NamedTuple):
+    """What is known of a photo in a slot: `vector`, float32 (N,), or the `error` that it met."""
+
+    vector: np.ndarray | None
+    digest: str
+    error: str
+
+
+class Embedded:
+    """The photos of a list of pairs, each with the slots, "first" or "second", that it is in.
+
+    One SQLite file, which only one process may use. What is put in is
+    kept even when the process is killed at once. Raises sqlite3.Error.
+    """
+
+    def __init__(self, path: Path, made_by: str) -> None:
+        """Open or make the file; whatever was made by other means than `made_by` is dropped."""
+        self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+        run = self._database.execute
+        run("PRAGMA locking_mode = EXCLUSIVE")
+        # A killed process harms nothing; only a power failure could damage the file.
+        run("PRAGMA synchronous = OFF")
+        self._database.create_function("stamp", 1, stamp)
+        run("CREATE TABLE IF NOT EXISTS made_by (means TEXT)")
+        run(
+            "CREATE TABLE IF NOT EXISTS photos (photo TEXT, slot TEXT, stamp TEXT, digest TEXT, "
+            "vector BLOB, error TEXT, PRIMARY KEY (photo, slot)) WITHOUT ROWID"
+        )
+        if run("SELECT means FROM made_by").fetchall() != [(made_by,)]:
+            run("DELETE FROM photos")
+            run("DELETE FROM made_by")
+            run("INSERT INTO made_by VALUES (?)", (made_by,))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    def expect(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Take in which photos are wanted, as (photo, slot), however often each is named.
+
+        A photo whose file has changed since it was put in is waited for again.
+        """
+        run = self._database.execute
+        run("BEGIN")
+        self._database.executemany(
+            "INSERT OR IGNORE INTO photos (photo, slot) VALUES (?, ?)", wanted
+        )
+        run("UPDATE photos SET error = NULL WHERE error IS NOT NULL AND stamp != stamp(photo)")
+        run("COMMIT")
+
+    def counts(self) -> tuple[int, int]:
+        """How many photos are done with, and how many there are."""
+        query = "SELECT COUNT(DISTINCT photo) FROM photos"
+        (total,) = self._database.execute(query).fetchone()
+        (left,) = self._database.execute(f"{query} WHERE error IS NULL").fetchone()
+        return total - left, total
+
+    def waiting(self) -> Iterator[tuple[str, list[str]]]:
+        """The photos that are still to be put in, each with its slots."""
+        last = ""
+        while True:
+            rows = self._database.execute(
+                "SELECT photo, group_concat(slot) FROM photos WHERE error IS NULL AND photo > ? "
+                "GROUP BY photo ORDER BY photo LIMIT ?",
+                (last, PART),
+            ).fetchall()
+            if not rows:
+                return
+            for photo, slots in rows:
+                yield photo, sorted(slots.split(","))
+            last = rows[-1][0]
+
+    def put(self, photo: str, mark: str, found: dict[str, Kept]) -> None:
+        """Put in what was found of a photo, by slot; `mark` is its `stamp` before it was read."""
+        self._database.execute("BEGIN")
+        self._database.executemany(
+            "UPDATE photos SET stamp = ?, digest = ?, vector = ?, error = ? "
+            "WHERE photo = ? AND slot = ?",
+            [
+                (mark, kept.digest, None if kept.vector is None else kept.vector.tobytes(),
+                 kept.error, photo, slot)
+                for slot, kept in found.items()
+            ],
+        )  # fmt: skip
+        self._database.execute("COMMIT")
+
+    def get(self, photo: str, slot: str) -> Kept:
+        """What was put in; KeyError for a photo that was not."""
+        row = self._database.execute(
+            "SELECT vector, digest, error FROM photos "
+            "WHERE photo = ? AND slot = ? AND error IS NOT NULL",
+            (photo, slot),
+        ).fetchone()
+        if row is None:
+            raise KeyError(photo)
+        vector, digest, error = row
+        return Kept(None if vector is None else np.frombuffer(vector, np.float32), digest, error)
+
+
+def stamp(photo: str) -> str:
+    """Size and time of a file, which change when it does; empty when there is none."""
+    try:
+        status = Path(photo).stat()
+    except (OSError, ValueError):  # the latter for a null character
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"

@@ -1,0 +1,174 @@
+"""What a pull request changes, as one Markdown report: parameters, metrics, data, plots."""
+
+import argparse
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from faceverify import comparison, errors, files
+
+HEAD = "HEAD"
+METRICS = "metrics/summary.json"
+PAGE = Path(".cache/review")  # git ignores it
+
+
+def main() -> None:
+    """Print the report of HEAD against where it left the base branch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--base", default="main", help="the branch to merge into (main)")
+    base = common_commit(parser.parse_args().base)
+    print(f"# Review: {short(HEAD)} against {base}\n")
+    clean = not run("git", "status", "--porcelain", "--untracked-files=no")
+    if not clean:
+        print("Changes that are not committed are no part of this report.\n")
+    if run("git", "rev-parse", f"{base}^{{tree}}") == run("git", "rev-parse", f"{HEAD}^{{tree}}"):
+        print("Nothing differs.")
+        return
+    sections = {
+        "Parameters": parameters_section(base),
+        "Metrics": metrics_section(base),
+        "Data and models": data_section(base),
+        "Plots": plots_section(base),
+        "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
+    }
+    print("\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items()))
+
+
+def common_commit(base: str) -> str:
+    """The commit where HEAD left `base`: `base` itself where its name still means that one."""
+    if Path(run("git", "rev-parse", "--show-toplevel")) != Path.cwd():
+        raise errors.InputError("run this from the repository's root")
+    if base.startswith("-") or not succeeds("git", "rev-parse", "--verify", f"{base}^{{commit}}"):
+        raise errors.InputError(f"there is no revision {base}; fetch it, or name another: BASE=...")
+    if not succeeds("git", "merge-base", base, HEAD):
+        if run("git", "rev-parse", "--is-shallow-repository") == "true":
+            raise errors.InputError(
+                f"this clone is shallow and lacks the commit that {HEAD} and {base} have in "
+                "common; run `git fetch --unshallow`"
+            )
+        raise errors.InputError(f"{HEAD} and {base} have no commit in common")
+    common = run("git", "merge-base", base, HEAD)
+    named = common == run("git", "rev-parse", f"{base}^{{commit}}") and not common.startswith(base)
+    return base if named else short(common)
+
+
+def parameters_section(base: str) -> str:
+    """The parameters that differ, as DVC shows them."""
+    if not json.loads(run("dvc", "params", "diff", "--json", base, HEAD)):
+        return "No parameter differs."
+    return run("dvc", "params", "diff", "--md", base, HEAD)
+
+
+def metrics_section(base: str) -> str:
+    """The figures that differ, each with what a reviewer should think of it."""
+    old, new = (parsed(rev, METRICS, json.loads) for rev in (base, HEAD))
+    if old == new:
+        return f"No figure differs in `{METRICS}`."
+    return comparison.figures_table(old, new)
+
+
+def data_section(base: str) -> str:
+    """The outputs that DVC keeps and that differ, and what differs inside the folders."""
+    old, new = (outs(rev) for rev in (base, HEAD))
+    changed = comparison.changed(old, new)
+    if not changed:
+        return "No data and no model differs."
+    folders = [path for path in changed if path.endswith("/") and path in old and path in new]
+    return "\n\n".join([comparison.data_table(old, new), *inside(base, folders, (old, new))])
+
+
+def inside(base: str, folders: list[str], sides: tuple[dict, dict]) -> list[str]:
+    """What `dvc diff` says of folders, for those whose two listings are in the cache."""
+    cache = Path(run("dvc", "cache", "dir")) / "files" / "md5"
+    hashes = {folder: [side[folder].md5 for side in sides] for folder in folders}
+    # Without them DVC would ask the remote, and wait for one that does not answer.
+    known = [f for f in folders if all((cache / h[:2] / h[2:]).is_file() for h in hashes[f])]
+    parts = []
+    if known:
+        found = json.loads(run("dvc", "diff", "--json", base, HEAD, "--targets", *known))
+        parts.append(comparison.contents_table(found, known))
+    if missing := [f"`{folder}`" for folder in folders if folder not in known]:
+        parts.append(
+            f"This clone's cache lacks {', '.join(missing)} of one side or both, so what differs "
+            "inside is not shown; `dvc fetch --all-commits` brings it."
+        )
+    return parts
+
+
+def plots_section(base: str) -> str:
+    """The page with the plots of both sides, and which of them differ."""
+    with files.replacing_folder(PAGE) as temporary:
+        run("dvc", "plots", "diff", base, HEAD, "--out", str(temporary))
+    changed = set(run("git", "diff", "--name-only", base, HEAD, "--", "plots").splitlines())
+    differing = [
+        title
+        for plot in parsed(HEAD, "dvc.yaml", yaml.safe_load).get("plots", ())
+        for title, definition in plot.items()
+        if changed & set(definition["y"])
+    ]
+    shown = "".join(f"\n- {title}" for title in differing) or " none."
+    return f"Both sides are drawn in `{PAGE}/index.html`. Plots that differ:{shown}"
+
+
+def lock_section() -> str:
+    """Whether the committed results were made with the committed code, parameters and data."""
+    planned = run("dvc", "repro", "--dry", "--allow-missing")
+    stale = re.findall(r"^Running stage '([^']+)'", planned, re.MULTILINE)
+    if not stale:
+        return "`dvc.lock` belongs to this code, these parameters and this data."
+    return (
+        "**The results were not made with what is committed.** Run `dvc repro` and commit "
+        f"`dvc.lock`, `metrics/` and `plots/`; what is out of date: {', '.join(stale)}."
+    )
+
+
+def outs(rev: str) -> dict[str, comparison.Out]:
+    """What DVC keeps outside of git at a revision."""
+    lock, data = (parsed(rev, name, yaml.safe_load) for name in ("dvc.lock", "data.dvc"))
+    in_git = set(run("git", "ls-tree", "-r", "-t", "--name-only", rev).splitlines())
+    found = comparison.outs(lock, data)
+    return {path: out for path, out in found.items() if path.rstrip("/") not in in_git}
+
+
+def parsed(rev: str, name: str, parse) -> Mapping:
+    """A JSON or YAML file as it was committed; empty where it was not there."""
+    if not succeeds("git", "cat-file", "-e", f"{rev}:{name}"):
+        return {}
+    try:
+        value = parse(run("git", "show", f"{rev}:{name}"))
+    except (ValueError, yaml.YAMLError):
+        value = None
+    if not isinstance(value, dict):
+        raise errors.InputError(f"{name} of {rev} is damaged; run `dvc repro` and commit it")
+    return value
+
+
+def short(rev: str) -> str:
+    """A commit's short name."""
+    return run("git", "rev-parse", "--short", rev)
+
+
+def succeeds(*command: str) -> bool:
+    """Whether a command ends well."""
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def run(*command: str) -> str:
+    """What a command prints; InputError, with what it says last, when it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise errors.InputError(f"{command[0]} is not installed; run `make sample`") from None
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["it does not say why"]
+        said = next((line for line in lines if line.startswith(("ERROR:", "fatal:"))), lines[-1])
+        raise errors.InputError(f"`{' '.join(command)}` failed: {said}")
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,73 @@
+"""An exported verifier in a folder, as an app has it."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import yaml
+
+from faceverify import files, litert, model, store
+from faceverify.alignment import CANONICAL_POINTS
+from faceverify.verifier_file import FORMAT, Alignment
+from helpers import PREDICTOR, ROOT
+
+WEIGHTS = {"ja": 0.75, "mar": 0.25}
+
+
+def make_app(folder: Path, sample: Path) -> Path:
+    """Export two untrained towers on the shipped brain; `models/` and `data/` as in the repository.
+
+    The brain's features alone tell people apart well enough for a test.
+    """
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    kind = shipped["model"]
+    cut = {name: kind[name] for name in ("brain", "brain_layer", "brain_view")}
+    weights = kind["brain_weights"] and str(ROOT / kind["brain_weights"])
+    brain = model.build_brain(*cut.values(), weights, seed=1)
+    brain.trainable = False
+    sizes = model.Tower(8, [16, 12], [10, 8], dropout=0.0, l2=0.0)
+    members = {}
+    for seed, name in enumerate(WEIGHTS):
+        tower = model.build_tower(brain.output_shape[1:], sizes, seed)
+        described = cut | {"brain_trainable": False} | sizes._asdict()
+        members[name] = store.TrainedModel(brain, tower, described)
+    exported = litert.convert(list(members.values()), list(WEIGHTS.values()))
+    (folder / "models").mkdir(parents=True)
+    (folder / "data").mkdir()
+    shutil.copy(sample / PREDICTOR, folder / "data")
+    (folder / "models/verifier.tflite").write_bytes(exported)
+    description = describe(exported, folder / "data" / PREDICTOR, shipped["capture"])
+    (folder / "models/verifier.json").write_text(json.dumps(description))
+    keras.utils.clear_session(free_memory=False)
+    return folder
+
+
+def describe(exported: bytes, predictor: Path, limits: dict) -> dict:
+    """A `verifier.json` of an export that was not measured."""
+    digest = hashlib.sha256(exported).hexdigest()
+    return {
+        "format": FORMAT,
+        "model": {"file": "verifier.tflite", "sha256": digest, "bytes": len(exported)},
+        "landmark_model": {
+            "file": predictor.name,
+            "sha256": files.digest(predictor),
+            "bytes": predictor.stat().st_size,
+        },
+        "input": {
+            "aligned_width": 178, "aligned_height": 218, "canvas_width": 218,
+            "canvas_height": 218, "channels": "RGB", "type": "uint8",
+            "alignment": dict(zip(Alignment.model_fields, CANONICAL_POINTS.tolist(), strict=True)),
+        },
+        "threshold": 0.6,
+        "members": [{"name": n, "weight": w, "tail": 8} for n, w in WEIGHTS.items()],
+        "capture": limits,
+        "metrics": {},
+        "parity": {
+            "pairs": 0, "limit": 0.005, "max_delta_theta": {},
+            "changed_decisions": 0, "changed_outside": 0,
+        },
+        "inputs": {},
+        "licences": [],
+    }  # fmt: skip

@@ -1,0 +1,238 @@
+"""From a photo as taken to the aligned face: real faces put through real damage."""
+
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from faceverify import alignment, capture, photo_files
+from faceverify.capture import find_face
+from faceverify.photo_files import Photo
+from faceverify.refusals import (
+    BlurredError,
+    CaptureError,
+    FaceTooSmallError,
+    NoFaceError,
+    SeveralFacesError,
+    TooDarkError,
+    WashedOutError,
+)
+from faceverify.schema import Capture
+from helpers import PREDICTOR, ROOT, sample_photos
+from phone import encoded, phone_photo
+
+WIDTH, HEIGHT = 600, 800
+# How large an aligned photo's pixel is in a photo that it takes the half of.
+FACTOR = HEIGHT / 2 / 218
+LIMITS = Capture(**yaml.safe_load((ROOT / "params.yaml").read_text())["capture"])
+PEOPLE = 6
+
+
+@pytest.fixture(scope="module", params=["sample", "celeba"])
+def photos(request):
+    """Photos of some people, as a phone takes them: the sample's, and real ones in colour."""
+    folder = request.getfixturevalue(request.param)
+    names = [name for names in sample_photos(folder, PEOPLE, 1).values() for name in names]
+    return [phone_photo(folder / "img_align_celeba" / name, WIDTH, HEIGHT) for name in names]
+
+
+@pytest.fixture(scope="module")
+def find(sample):
+    """`find_face` with the shipped limits."""
+
+    def call(photo: np.ndarray | Photo, **options) -> capture.Face:
+        photo = photo if isinstance(photo, Photo) else Photo(np.ascontiguousarray(photo), 1)
+        return find_face(photo, sample / PREDICTOR, LIMITS, **options)
+
+    return call
+
+
+def off(face: capture.Face) -> float:
+    """How far the five points lie from where they were put, in inter-ocular distances."""
+    corner = (WIDTH - round(178 * FACTOR)) / 2, (HEIGHT - round(218 * FACTOR)) / 2
+    expected = alignment.CANONICAL_POINTS * FACTOR + corner
+    distances = np.linalg.norm(alignment.five_points(face.points) - expected, axis=1)
+    return float(distances.mean() / (38.3 * FACTOR))
+
+
+def faults(photos, find, damage, **options) -> set[type]:
+    """With which errors damaged photos are refused; None for one that is not."""
+    found = set()
+    for photo in photos:
+        try:
+            find(damage(photo), **options)
+            found.add(None)
+        except CaptureError as error:
+            found.add(type(error))
+    return found
+
+
+def test_the_face_is_found_where_it_is_and_aligned(photos, find):
+    for photo in photos:
+        face = find(photo)
+        assert off(face) < 0.2
+        assert (face.turns, face.others) == (0, 0)
+        assert (face.aligned.shape, face.aligned.dtype) == ((218, 178, 3), np.uint8)
+        assert face.interocular == pytest.approx(38.3 * FACTOR, rel=0.15)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_card_on_any_side_gives_the_face_of_an_upright_one(photos, find, turns):
+    for photo in photos:
+        face = find(np.rot90(photo, -turns), any_side=True)
+        assert face.turns == turns
+        assert off(face) < 0.2
+        np.testing.assert_array_equal(face.aligned, find(photo).aligned)
+
+
+def test_a_live_photo_upside_down_shows_no_face(photos, find):
+    assert faults(photos, find, lambda photo: np.rot90(photo, 2)) <= {NoFaceError, None}
+    with pytest.raises(NoFaceError):
+        find(np.rot90(photos[0], 2))
+
+
+@pytest.mark.parametrize("degrees", [-12, -6, 6, 12])
+def test_a_tilted_face_is_levelled(photos, find, degrees):
+    for photo in photos:
+        turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), degrees, 1)
+        tilted = cv2.warpAffine(photo, turn, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+        face = find(tilted)
+        assert alignment_angle(face) == pytest.approx(
+            -degrees + alignment_angle(find(photo)), abs=5
+        )
+        back = cv2.transform(face.points[None], cv2.invertAffineTransform(turn))[0]
+        assert off(face._replace(points=back)) < 0.25
+
+
+def alignment_angle(face: capture.Face) -> float:
+    """By how many degrees the line between the eyes leans."""
+    right, left = alignment.five_points(face.points)[:2]
+    return float(np.degrees(np.arctan2(*(left - right)[::-1])))
+
+
+def test_a_60_pixel_face_is_found(photos, find):
+    for photo in photos:
+        small = cv2.resize(photo, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+        face = find(small)
+        assert 24 <= face.interocular < 34
+        assert off(face._replace(points=(face.points + 0.5) / 0.4 - 0.5)) < 0.25
+
+
+def test_jpeg_of_quality_10_noise_and_grey_do_no_harm(photos, find):
+    rng = np.random.default_rng(1)
+    for photo in photos:
+        noisy = np.clip(photo + rng.normal(0, 12, photo.shape), 0, 255).astype(np.uint8)
+        grey = np.repeat(photo.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
+        for damaged in (photo_files.decode(encoded(photo, quality=10)), noisy, grey):
+            assert off(find(damaged)) < 0.2
+
+
+def test_distance_is_measured_in_pixels_of_the_photo_as_taken(photos, find):
+    large = cv2.resize(photos[0], None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
+    face = find(photo_files.decode(encoded(large)))
+    assert face.interocular == pytest.approx(38.3 * FACTOR * 5, rel=0.15)
+
+
+def test_a_second_person_is_refused_unless_the_larger_one_is_asked_for(photos, find):
+    one, other = photos[:2]
+    larger = cv2.resize(one, None, fx=1.2, fy=1.2, interpolation=cv2.INTER_CUBIC)
+    other = cv2.copyMakeBorder(other, 0, len(larger) - HEIGHT, 0, 0, cv2.BORDER_REPLICATE)
+    both = np.concatenate([other, larger], axis=1)
+    with pytest.raises(SeveralFacesError):
+        find(both)
+    face = find(both, allow_several=True)
+    assert face.others == 1
+    assert face.points[:, 0].min() > WIDTH
+
+
+def test_a_much_smaller_face_beside_is_no_second_person(photos, find):
+    one, other = photos[:2]
+    small = cv2.resize(other, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    small = cv2.copyMakeBorder(small, 0, HEIGHT - len(small), 0, 0, cv2.BORDER_REPLICATE)
+    face = find(np.concatenate([one, small], axis=1))
+    assert face.others == 0
+    assert off(face) < 0.2
+
+
+def test_what_shows_no_face_is_refused(find, photos):
+    rng = np.random.default_rng(2)
+    noise = rng.integers(0, 255, (400, 300, 3), np.uint8)
+    for photo in (noise, np.zeros((400, 300, 3), np.uint8), np.full((1, 1, 3), 9, np.uint8)):
+        with pytest.raises(NoFaceError, match="show the whole face"):
+            find(photo, any_side=True)
+    hidden = photos[0].copy()
+    hidden[HEIGHT // 4 :] = 128
+    with pytest.raises(NoFaceError):
+        find(hidden)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda p: (p * 0.1).astype(np.uint8), TooDarkError),
+        (lambda p: np.clip(p * 0.2 + 200, 0, 255).astype(np.uint8), WashedOutError),
+        (lambda p: cv2.GaussianBlur(p, (0, 0), 5), BlurredError),
+        (lambda p: cv2.blur(p, (31, 1)), BlurredError),
+        (lambda p: cv2.resize(p, None, fx=0.25, fy=0.25, interpolation=3), FaceTooSmallError),
+    ],
+    ids=["dark", "washed out", "out of focus", "shaken", "small"],
+)
+def test_a_poor_photo_is_refused_with_its_reason(photos, find, damage, error):
+    found = faults(photos, find, damage)
+    assert error in found
+    assert found <= {error, NoFaceError}
+
+
+def test_limits_decide(photos, sample):
+    photo = Photo(photos[0], 1)
+
+    def refused(**limits) -> str:
+        with pytest.raises(CaptureError) as caught:
+            find_face(photo, sample / PREDICTOR, LIMITS.model_copy(update=limits))
+        return caught.value.code
+
+    assert refused(min_interocular=500) == "face_too_small"
+    assert refused(min_sharpness=9) == "blurred"
+    assert refused(min_brightness=254) == "too_dark"
+    assert refused(max_brightness=1) == "washed_out"
+
+
+def test_sharpness_falls_with_blur_and_not_with_light(photos, find):
+    aligned = find(photos[0]).aligned
+    blurred = [cv2.GaussianBlur(aligned, (0, 0), sigma) for sigma in (1, 2, 3)]
+    values = [capture.sharpness(picture) for picture in (aligned, *blurred)]
+    assert values == sorted(values, reverse=True)
+    assert capture.sharpness((aligned * 0.5).astype(np.uint8)) == pytest.approx(values[0], rel=0.05)
+    assert capture.sharpness(np.full((218, 178, 3), 90, np.uint8)) == 0
+
+
+def test_brightness_is_the_mean_luma():
+    blue = np.zeros((218, 178, 3), np.uint8)
+    blue[..., 2] = 255
+    assert capture.brightness(blue) == pytest.approx(0.114 * 255, abs=1)
+    assert capture.brightness(np.full((218, 178, 3), 255, np.uint8)) == 255
+
+
+def test_several_threads_find_what_one_finds(photos, find):
+    expected = [find(photo).aligned for photo in photos]
+    found = {}
+
+    def work(i):
+        found[i] = find(photos[i]).aligned
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(photos))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, aligned in enumerate(expected):
+        np.testing.assert_array_equal(found[i], aligned)
+
+
+def test_every_reason_has_a_code_of_its_own():
+    kinds = CaptureError.__subclasses__()
+    codes = [kind.code for kind in kinds]
+    assert len(kinds) == 8
+    assert len({*codes, CaptureError.code}) == 9

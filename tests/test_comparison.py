@@ -1,0 +1,123 @@
+"""Tests of faceverify.comparison: what a reviewer is told of two revisions."""
+
+import numpy as np
+import pytest
+
+from faceverify import comparison
+from faceverify.comparison import Out
+from faceverify.summary import FIGURES
+
+
+def figures(value=0.8, half=0.05, **others):
+    """The six figures of a model, all alike, with intervals of a width."""
+    given = dict.fromkeys(FIGURES, (value, half)) | others
+    return {
+        f"{name}{end}": None if v is None else round(v + sign * h, 6)
+        for name, (v, h) in given.items()
+        for end, sign in (("", 0), ("_low", -1), ("_high", 1))
+    }
+
+
+def rows(table):
+    """The cells of a Markdown table, its header and the line under it included."""
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+
+
+def test_the_interval_of_a_change_is_that_of_two_independent_estimates():
+    random = np.random.default_rng(1)
+    before, after = random.normal(0.8, 0.03, 200_000), random.normal(0.86, 0.04, 200_000)
+    sides = []
+    for drawn in (before, after):
+        low, high = np.percentile(drawn, (2.5, 97.5))
+        sides.append({"auc": drawn.mean(), "auc_low": low, "auc_high": high})
+    found = comparison.change(*sides, "auc")
+    low, high = np.percentile(after - before, (2.5, 97.5))
+    assert list(found.values()) == pytest.approx([0.06, low, high], abs=2e-3)
+
+
+def test_a_change_takes_the_halves_of_the_intervals_that_face_each_other():
+    old = {"fmr": 0.1, "fmr_low": 0.06, "fmr_high": 0.4}
+    new = {"fmr": 0.2, "fmr_low": 0.17, "fmr_high": 0.21}
+    found = comparison.change(old, new, "fmr")
+    assert found["fmr_low"] == pytest.approx(0.1 - np.hypot(0.03, 0.3))
+    assert found["fmr_high"] == pytest.approx(0.1 + np.hypot(0.01, 0.04))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("auc", 0.7, 0.9, "▲ better"),
+        ("auc", 0.9, 0.7, "▼ worse"),
+        ("accuracy", 0.70, 0.74, "within noise"),
+        ("eer", 0.3, 0.1, "▲ better"),
+        ("fmr", 0.1, 0.3, "▼ worse"),
+        ("fnmr", 0.1, 0.13, "within noise"),
+        ("fnmr", None, 0.13, "no interval"),
+        ("fnmr", 0.1, None, "no interval"),
+    ],
+)
+def test_a_figure_that_changed_has_a_row_with_a_verdict(name, old, new, expected):
+    before, after = (figures(**{name: (value, 0.05)}) for value in (old, new))
+    table = comparison.figures_table({"ja": before}, {"ja": after})
+    header, _, (model, figure, *_, verdict) = rows(table)
+    assert header == ["model", "figure", "before", "after", "change", ""]
+    assert (model, figure, verdict) == ("ja", name, expected)
+    assert "5 figures are unchanged." in table
+
+
+def test_a_figure_whose_interval_alone_moved_is_a_change():
+    table = comparison.figures_table({"ja": figures()}, {"ja": figures(auc=(0.8, 0.06))})
+    assert [row[1] for row in rows(table)[2:]] == ["auc"]
+    assert "+0.000" in table
+
+
+def test_models_that_come_and_go_are_named():
+    table = comparison.figures_table(
+        {"ja": figures(), "mar": figures()}, {"ja": figures(), "eka": figures()}
+    )
+    assert table == "New: eka.\n\nGone: mar.\n\n6 figures are unchanged."
+
+
+LOCK = {
+    "stages": {
+        "a": {"outs": [{"path": "models/ja", "md5": "1.dir", "size": 2_500_000, "nfiles": 3}]},
+        "b": {"outs": [{"path": "models/verifier.json", "md5": "2", "size": 999}]},
+        "c": {"deps": [{"path": "src/a.py", "md5": "3"}]},
+    }
+}
+DATA = {"outs": [{"path": "data", "md5": "4.dir", "size": 129_289_159, "nfiles": 404}]}
+
+
+def test_outs_come_from_the_lock_file_and_the_dvc_files_folders_with_a_slash():
+    assert comparison.outs(LOCK, DATA) == {
+        "models/ja/": Out("1.dir", 2_500_000, 3),
+        "models/verifier.json": Out("2", 999, None),
+        "data/": Out("4.dir", 129_289_159, 404),
+    }
+    assert comparison.outs({}, {}) == {}
+
+
+def test_data_that_differ_are_listed_with_their_extent():
+    old = comparison.outs(LOCK, DATA)
+    new = {**old, "data/": Out("5.dir", 64_000_000_000, 1200), "x": Out("6", 0, None)}
+    del new["models/verifier.json"]
+    assert comparison.changed(old, new) == ["data/", "models/verifier.json", "x"]
+    assert rows(comparison.data_table(old, new))[2:] == [
+        ["`data/`", "modified", "404 files, 129 MB", "1,200 files, 64 GB"],
+        ["`models/verifier.json`", "deleted", "999 B", "-"],
+        ["`x`", "added", "-", "0 B"],
+    ]
+    assert comparison.changed(old, dict(old)) == []
+
+
+def test_the_files_inside_a_folder_are_counted_by_what_happened_to_them():
+    difference = {
+        "added": [{"path": "data/"}, {"path": "data/a"}, {"path": "database/b"}],
+        "renamed": [{"path": {"old": "data/c", "new": "data/d"}}],
+    }
+    table = comparison.contents_table(difference, ["data/", "models/ja/"])
+    assert rows(table)[2:] == [
+        ["`data/`", "1", "0", "0", "1"],
+        ["`models/ja/`", "0", "0", "0", "0"],
+    ]

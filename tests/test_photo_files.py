@@ -1,0 +1,231 @@
+"""Photo files as they come: every format, colour mode and orientation, and what is refused."""
+
+import io
+import os
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from faceverify import photo_files
+from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
+from phone import encoded, phone_photo
+
+ORIENTATION = 0x0112
+# What undoes each orientation, in Pillow's words; EXIF 2.32.
+STORED_AS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.fixture(scope="module")
+def photo(sample):
+    return phone_photo(sample / "img_align_celeba/000001.png", 300, 400, 0.8)
+
+
+def refused(data: bytes) -> CaptureError:
+    with pytest.raises(CaptureError) as caught:
+        photo_files.decode(data)
+    assert len(str(caught.value).splitlines()) == 1
+    return caught.value
+
+
+def far(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance of two pictures in grey levels."""
+    return float(np.abs(one.astype(float) - other.astype(float)).mean())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_a_lossless_format_gives_the_same_pixels(photo, kind):
+    found = photo_files.decode(encoded(photo, kind))
+    np.testing.assert_array_equal(found.pixels, photo)
+    assert (found.pixels.dtype, found.scale) == (np.uint8, 1)
+    assert found.pixels.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {"quality": 95}), ("JPEG", {"progressive": True}), ("WEBP", {"quality": 95}),
+     ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"})],
+    ids=str,
+)  # fmt: skip
+def test_a_lossy_or_packed_format_gives_nearly_the_same(photo, kind, options):
+    assert far(photo_files.decode(encoded(photo, kind, **options)).pixels, photo) < 3
+
+
+@pytest.mark.parametrize("orientation", STORED_AS)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_the_orientation_tag_is_applied(photo, kind, orientation):
+    image = Image.fromarray(photo)
+    if STORED_AS[orientation] is not None:
+        image = image.transpose(STORED_AS[orientation])
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    found = photo_files.decode(encoded(image, kind, exif=tags)).pixels
+    assert found.shape == photo.shape
+    assert far(found, photo) < 5
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_an_orientation_that_there_is_not_is_passed_over(photo, orientation):
+    tags = Image.Exif()
+    tags[ORIENTATION] = orientation
+    assert far(photo_files.decode(encoded(photo, exif=tags)).pixels, photo) < 5
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_every_colour_mode_becomes_rgb(photo, mode):
+    image = Image.fromarray(photo)
+    kind = {"CMYK": "JPEG", "YCbCr": "JPEG", "PA": "TIFF"}.get(mode, "PNG")
+    if mode == "I;16":
+        grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
+        data = encoded(Image.fromarray(grey), kind)
+        expected = np.asarray(image.convert("L").convert("RGB"))
+    else:
+        data = encoded(image.convert(mode), kind)
+        expected = np.asarray(image.convert(mode).convert("RGB"))
+    found = photo_files.decode(data).pixels
+    assert found.shape == photo.shape
+    assert far(found, expected) < 5
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bits_a_channel_become_eight(photo, suffix):
+    data = cv2.imencode(suffix, cv2.cvtColor(photo, cv2.COLOR_RGB2BGR).astype(np.uint16) * 257)[1]
+    assert far(photo_files.decode(data.tobytes()).pixels, photo) < 1
+
+
+def test_what_is_transparent_becomes_white(photo):
+    image = Image.fromarray(photo)
+    image.putalpha(0)
+    found = photo_files.decode(encoded(image, "PNG")).pixels
+    assert (found == 255).all()
+
+
+def test_of_several_frames_the_first_is_taken(photo):
+    frames = [Image.fromarray(255 - photo)]
+    data = encoded(photo, "TIFF", save_all=True, append_images=frames)
+    np.testing.assert_array_equal(photo_files.decode(data).pixels, photo)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("JPEG", (3000, 4000)), ("PNG", (3000, 4000)), ("PNG", (5000, 700)), ("JPEG", (2100, 300))],
+    ids=str,
+)
+def test_a_large_photo_is_brought_down_and_says_by_how_much(sample, kind, size):
+    large = phone_photo(sample / "img_align_celeba/000002.png", *size)
+    found = photo_files.decode(encoded(large, kind))
+    height, width = found.pixels.shape[:2]
+    assert photo_files.LEAST_SIDE <= max(height, width) <= photo_files.LONGEST_SIDE
+    assert found.scale == pytest.approx(max(size) / max(height, width))
+    assert width / height == pytest.approx(size[0] / size[1], rel=0.01)
+    expected = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
+    assert far(found.pixels, expected) < 2
+
+
+# What is refused
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(1000))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("size", [(8001, 8000), (50_000, 50_000), (2**31 - 1, 2**31 - 1)], ids=str)
+def test_a_decompression_bomb_is_refused_by_its_header(size):
+    fault = refused(png_header(*size))
+    assert isinstance(fault, TooManyPixelsError)
+    assert "64 megapixels" in str(fault)
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(photo):
+    data = encoded(photo, progressive=True)
+    start = data.index(b"\xff\xda")
+    scan = data[start : data.index(b"\xff\xc4", start)]
+    bomb = data[:start] + scan * 500 + data[start:]
+    assert str(refused(bomb)).startswith("the JPEG is built abnormally")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.97])
+def test_a_photo_that_is_cut_off_is_refused(photo, kind, share):
+    data = encoded(photo, kind)
+    fault = refused(data[: int(len(data) * share)])
+    assert isinstance(fault, UnreadablePhotoError)
+    assert fault.code == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "the file is empty"),
+        (b"hello", "not a JPEG, PNG, WebP, BMP or TIFF photo"),
+        (b"GIF89a" + bytes(100), "not a JPEG"),
+        (b"%PDF-1.7\n" + bytes(100), "not a JPEG"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a JPEG"),
+        (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC"),
+        (b"\xff\xd8\xff" + bytes(100), "not a JPEG"),
+    ],
+)
+def test_what_is_no_photo_is_refused_with_advice(data, said):
+    fault = refused(data)
+    assert said in str(fault)
+    assert ";" in str(fault)  # what to do
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_thirty_two_bits_a_channel_are_refused(photo, mode):
+    assert "32 bits" in str(refused(encoded(Image.fromarray(photo).convert(mode), "TIFF")))
+
+
+def unreadable(path) -> str:
+    with pytest.raises(UnreadablePhotoError) as caught:
+        photo_files.read_bytes(path)
+    return str(caught.value)
+
+
+def test_a_path_without_a_file_is_refused(tmp_path):
+    assert "no such file" in unreadable(tmp_path / "none.jpg")
+    assert "no such file" in unreadable(tmp_path / "no\0ne.jpg")
+    assert "folder" in unreadable(tmp_path)
+    assert "too long" in unreadable(tmp_path / ("a" * 5000))
+    (tmp_path / "circle").symlink_to("circle")
+    assert "symbolic links" in unreadable(tmp_path / "circle")
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert "device" in unreadable(tmp_path / "pipe.jpg")
+
+
+def test_a_huge_file_is_refused_unread(tmp_path):
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(photo_files.MAX_BYTES + 1)
+    assert "64 MB" in unreadable(tmp_path / "huge.jpg")
+
+
+def test_a_thumbnail_behind_the_photo_does_not_count(photo):
+    # Phones append a second picture to a JPEG; Pillow calls such a file MPO.
+    data = io.BytesIO()
+    second = Image.fromarray(255 - photo)
+    Image.fromarray(photo).save(data, "MPO", save_all=True, append_images=[second])
+    assert far(photo_files.decode(data.getvalue()).pixels, photo) < 5

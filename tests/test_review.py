@@ -1,0 +1,304 @@
+"""Tests of review.py: the report of a pull request, with real git and DVC."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers import error_line
+from tiny import Clone
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGE = """
+import csv, json, pathlib, yaml
+alpha = yaml.safe_load(open("params.yaml"))["alpha"]
+model = pathlib.Path("models/ja")
+model.mkdir(parents=True, exist_ok=True)
+(model / "weights").write_text(str(alpha))
+(model / "same").write_text("same")
+ends = zip(("", "_low", "_high"), (0, -0.01, 0.01))
+names = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
+ja = {f"{name}{end}": round(alpha + by, 6) for end, by in ends for name in names}
+for folder in ("metrics", "plots"):
+    pathlib.Path(folder).mkdir(exist_ok=True)
+json.dump({"ja": ja, "ensemble": dict.fromkeys(ja, 0.5)}, open("metrics/summary.json", "w"))
+for name, y in (("roc", alpha), ("scores", 0.5)):
+    pathlib.Path(f"plots/{name}.csv").write_text(f"x,y\\n0,{y}\\n1,1\\n")
+"""
+PIPELINE = {
+    "stages": {
+        "evaluate": {
+            "cmd": "python src/evaluate.py",
+            "deps": ["data", "src/evaluate.py"],
+            "params": ["alpha"],
+            "metrics": [{"metrics/summary.json": {"cache": False}}],
+            "outs": [
+                "models/ja",
+                {"plots/roc.csv": {"cache": False}},
+                {"plots/scores.csv": {"cache": False}},
+            ],
+        }
+    },
+    "plots": [
+        {"ROC": {"x": "x", "y": {"plots/roc.csv": "y"}}},
+        {"Scores": {"x": "x", "y": {"plots/scores.csv": "y"}}},
+    ],
+}
+
+
+def review(clone: Clone, base: str = "main") -> subprocess.CompletedProcess:
+    """Run the report of this repository's script in another repository."""
+    return clone.run(sys.executable, str(ROOT / "src/review.py"), "--base", base, check=False)
+
+
+def report(clone: Clone, base: str = "main") -> str:
+    result = review(clone, base)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+def sections(text: str) -> dict[str, str]:
+    parts = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)
+    return {title: body.strip() for title, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def set_alpha(clone: Clone, value: float) -> None:
+    (clone.folder / "params.yaml").write_text(f"alpha: {value}\n")
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory) -> Clone:
+    """A repository of one quick stage, as it is on main; the bucket is one that never answers."""
+    folder = tmp_path_factory.mktemp("merged")
+    made = Clone(folder)
+    made.git("init", "--quiet", "--initial-branch", "main")
+    made.name_author()
+    made.dvc("init", "--quiet")
+    made.dvc("remote", "add", "--default", "gcs", "gs://handsome-dracula/machine-learning")
+    made.dvc("remote", "modify", "gcs", "endpointurl", "http://127.0.0.1:9")
+    for name in ("data", "src"):
+        (folder / name).mkdir()
+    (folder / "data/photo").write_text("1")
+    (folder / "src/evaluate.py").write_text(STAGE)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump(PIPELINE))
+    set_alpha(made, 0.5)
+    made.dvc("add", "--quiet", "data")
+    made.dvc("repro", "--quiet")
+    with (folder / ".gitignore").open("a") as ignored:
+        ignored.write("/.cache/\n")
+    made.commit("A change")
+    return made
+
+
+@pytest.fixture
+def branch(merged, tmp_path) -> Clone:
+    """A copy of that repository on a branch of its own."""
+    made = merged.copy(tmp_path / "branch")
+    made.git("switch", "--quiet", "--create", "change")
+    return made
+
+
+def test_a_report_tells_of_parameters_metrics_data_plots_and_of_the_lock_file(branch):
+    set_alpha(branch, 0.7)
+    (branch.folder / "data/photo").write_text("22")
+    (branch.folder / "data/more").write_text("3")
+    branch.dvc("add", "--quiet", "data")
+    branch.dvc("repro", "--quiet")
+    branch.commit("A change")
+    text = report(branch)
+    head = branch.git("rev-parse", "--short", "HEAD").strip()
+    assert text.startswith(f"# Review: {head} against main\n")
+    found = sections(text)
+    assert list(found) == ["Parameters", "Metrics", "Data and models", "Plots", "Up to date"]
+    assert re.search(r"\| params.yaml \| alpha +\| 0.5 +\| 0.7 +\|", found["Parameters"])
+    assert "| ja | auc | 0.500 [0.490, 0.510] | 0.700 [0.690, 0.710] | +0.200 " in found["Metrics"]
+    assert found["Metrics"].count("▲ better") == found["Metrics"].count("▼ worse") == 3
+    assert "6 figures are unchanged." in found["Metrics"]
+    assert "| `data/` | modified | 1 files, 1 B | 2 files, 3 B |" in found["Data and models"]
+    assert "| `data/` | 1 | 0 | 1 | 0 |" in found["Data and models"]
+    assert "| `models/ja/` | 0 | 0 | 1 | 0 |" in found["Data and models"]
+    assert "summary.json" not in found["Data and models"]
+    assert found["Plots"].endswith("Plots that differ:\n- ROC")
+    assert found["Up to date"].startswith("`dvc.lock` belongs to")
+    page = (branch.folder / ".cache/review/index.html").read_text()
+    assert page.count("vegaEmbed(") == 2
+    assert '"rev": "main"' in page
+    assert '"rev": "HEAD"' in page
+    assert branch.git("status", "--porcelain") == ""
+
+
+def test_nothing_differs(branch):
+    assert report(branch).endswith("against main\n\nNothing differs.\n")
+
+
+def test_a_change_of_text_leaves_every_section_without_a_difference(branch):
+    (branch.folder / "README.md").write_text("Read me")
+    branch.commit("A change")
+    set_alpha(branch, 0.9)
+    text = report(branch)
+    assert "not committed are no part of this report" in text
+    assert sections(text)["Parameters"] == "No parameter differs."
+    assert sections(text)["Up to date"] == "Commit all changes to have this checked."
+    branch.git("restore", "params.yaml")
+    assert sections(report(branch)) == {
+        "Parameters": "No parameter differs.",
+        "Metrics": "No figure differs in `metrics/summary.json`.",
+        "Data and models": "No data and no model differs.",
+        "Plots": "Both sides are drawn in `.cache/review/index.html`. Plots that differ: none.",
+        "Up to date": "`dvc.lock` belongs to this code, these parameters and this data.",
+    }
+
+
+def test_results_of_other_parameters_are_said_to_be_so(branch):
+    set_alpha(branch, 0.7)
+    branch.commit("A change")
+    found = sections(report(branch))
+    assert "not made with what is committed" in found["Up to date"]
+    assert found["Up to date"].endswith("evaluate.")
+
+
+def test_the_base_is_where_the_branch_left_it(branch):
+    start = branch.git("rev-parse", "--short", "main").strip()
+    branch.git("switch", "--quiet", "main")
+    set_alpha(branch, 0.1)
+    branch.dvc("repro", "--quiet")
+    branch.commit("A change")
+    branch.git("switch", "--quiet", "change")
+    (branch.folder / "README.md").write_text("Read me")
+    branch.commit("A change")
+    text = report(branch)
+    assert f"against {start}\n" in text
+    assert sections(text)["Parameters"] == "No parameter differs."
+
+
+def test_a_clone_without_cache_says_what_it_cannot_tell_and_does_not_wait_for_a_remote(
+    branch, tmp_path
+):
+    set_alpha(branch, 0.7)
+    branch.dvc("repro", "--quiet")
+    branch.commit("A change")
+    clone = branch.clone(tmp_path / "clone")
+    found = sections(report(clone, "origin/main"))
+    assert "| `models/ja/` | modified | 2 files, 7 B | 2 files, 7 B |" in found["Data and models"]
+    assert "cache lacks `models/ja/` of one side or both" in found["Data and models"]
+    assert "dvc fetch --all-commits" in found["Data and models"]
+    assert "▲ better" in found["Metrics"]
+    assert found["Up to date"].startswith("`dvc.lock` belongs to")
+
+
+def test_a_shallow_clone_says_what_to_fetch(branch, tmp_path):
+    (branch.folder / "README.md").write_text("Read me")
+    branch.commit("A change")
+    source = branch.folder.as_uri()
+    branch.git(
+        "clone", "--quiet", "--depth", "1", "--no-single-branch", source, str(tmp_path / "clone")
+    )
+    line = error_line(review(Clone(tmp_path / "clone"), "origin/main"))
+    assert line.startswith("review.py: error: this clone is shallow")
+    assert line.endswith("run `git fetch --unshallow`")
+
+
+@pytest.mark.parametrize("base", ["nowhere", "--help", "HEAD:params.yaml", ""])
+def test_a_base_that_is_no_revision_is_named(branch, base):
+    result = branch.run(sys.executable, str(ROOT / "src/review.py"), f"--base={base}", check=False)
+    assert error_line(result) == (
+        f"review.py: error: there is no revision {base}; fetch it, or name another: BASE=..."
+    ).replace("  ", " ")
+
+
+def test_histories_without_a_common_commit_are_refused(branch):
+    branch.git("switch", "--quiet", "--orphan", "other")
+    branch.git("commit", "--quiet", "--allow-empty", "--message", "Another beginning")
+    line = error_line(review(branch))
+    assert line == "review.py: error: HEAD and main have no commit in common"
+
+
+def test_outside_of_a_repository_git_says_so(tmp_path):
+    assert "not a git repository" in error_line(review(Clone(tmp_path)))
+
+
+def test_in_a_folder_of_the_repository_it_asks_for_the_root(branch):
+    line = error_line(review(Clone(branch.folder / "src")))
+    assert line == "review.py: error: run this from the repository's root"
+
+
+@pytest.mark.parametrize("name", ["metrics/summary.json", "dvc.lock"])
+def test_a_damaged_file_is_named_with_its_revision(branch, name):
+    path = branch.folder / name
+    path.write_text("<<<<<<< HEAD\n" + path.read_text())
+    branch.commit("A change")
+    line = error_line(review(branch))
+    assert line.startswith("review.py: error: ")
+    assert name in line
+
+
+def test_metrics_that_came_with_the_branch_are_new(branch):
+    branch.git("rm", "--quiet", "--cached", "metrics/summary.json")
+    branch.git("commit", "--quiet", "--message", "No metrics yet")
+    branch.git("switch", "--quiet", "--create", "later")
+    branch.git("add", "--force", "metrics/summary.json")
+    branch.commit("A change")
+    found = sections(report(branch, "change"))
+    assert found["Metrics"] == "New: ja, ensemble."
+
+
+def test_the_report_of_the_whole_pipeline_shows_no_face(clone, tmp_path):
+    changed = clone.copy(tmp_path / "clone")
+    changed.git("switch", "--quiet", "--create", "change")
+    path = changed.folder / "params.yaml"
+    path.write_text(path.read_text().replace("accept_threshold: 0.6", "accept_threshold: 0.5"))
+    changed.dvc("repro", "evaluate")
+    changed.commit("Stricter")
+    text = report(changed)
+    found = sections(text)
+    assert re.search(r"\| accept_threshold +\| 0.6 +\| 0.5 +\|", found["Parameters"])
+    changes = set(re.findall(r"^\| (\w+) \| (\w+) \|", found["Metrics"], re.MULTILINE))
+    assert {figure for _, figure in changes} - {"figure"} <= {"fmr", "fnmr"}
+    assert ("ensemble", "fmr") in changes
+    assert "`plots/gallery/`" in found["Data and models"]
+    assert "models/" not in found["Data and models"]
+    assert "- Ensemble error rates by attribute group" in found["Plots"]
+    assert "while training" not in found["Plots"]
+    assert found["Up to date"].endswith("what is out of date: export.")
+    page = (changed.folder / ".cache/review/index.html").read_text()
+    assert not re.search(r"\.(png|jpg)|data:image|<img", text + page)
+
+
+# The workflow on GitHub
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict:
+    return yaml.safe_load((ROOT / ".github/workflows/review.yml").read_text())
+
+
+def test_the_workflow_fits_the_schema_of_github():
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
+    file = ROOT / ".github/workflows/review.yml"
+    done = subprocess.run([*check, "vendor.github-workflows", str(file)], capture_output=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_job_that_runs_code_of_a_pull_request_may_write(workflow):
+    assert workflow[True] == "pull_request"  # YAML reads the key `on` as true
+    assert workflow["permissions"] == {"contents": "read"}
+    for name, job in workflow["jobs"].items():
+        checks_out = any("checkout" in step.get("uses", "") for step in job["steps"])
+        assert checks_out == (name != "comment")
+        assert ("permissions" in job) == (name == "comment")
+    comment = workflow["jobs"]["comment"]
+    assert comment["permissions"] == {"pull-requests": "write"}
+    assert comment["if"] == "github.event.pull_request.head.repo.full_name == github.repository"
+
+
+def test_every_action_is_pinned_and_no_script_is_built_from_what_others_write(workflow):
+    for job in workflow["jobs"].values():
+        for step in job["steps"]:
+            assert "uses" not in step or re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step["uses"])
+            assert "${{" not in step.get("run", "")
+            if "checkout" in step.get("uses", ""):
+                assert step["with"]["persist-credentials"] is False

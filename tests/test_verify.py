@@ -1,0 +1,344 @@
+"""Two photos in, a decision out: the library, the command, and what it says of bad photos."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import verify
+from faceverify.errors import InputError
+from faceverify.refusals import CaptureError, NoFaceError, UnreadablePhotoError
+from faceverify.verify import Embedding, Verifier
+from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos
+from phone import encoded, phone_photo
+
+
+@pytest.fixture(scope="module")
+def verifier(app_folder):
+    return Verifier.load(app_folder / "models/verifier.json")
+
+
+@pytest.fixture(scope="module")
+def people(sample, tmp_path_factory):
+    """Two photos, as a phone takes them, of each of some people: files by person."""
+    folder = tmp_path_factory.mktemp("people")
+    files = []
+    for person, names in sample_photos(sample, 3, 2).items():
+        own = [folder / f"{person}-{k}.jpg" for k in range(2)]
+        for path, name in zip(own, names, strict=True):
+            path.write_bytes(encoded(phone_photo(sample / "img_align_celeba" / name, 600, 800)))
+        files.append(own)
+    return files
+
+
+@pytest.fixture(scope="module")
+def good(people):
+    """A small photo that can be used, for tests of many runs."""
+    path = people[0][0].with_name("good.jpg")
+    Image.open(people[0][0]).resize((240, 320)).crop((30, 80, 210, 240)).save(path)
+    return path
+
+
+# The library
+
+
+def test_an_embedding_says_what_a_comparison_needs(verifier, people):
+    found = verifier.embed(people[0][0])
+    assert (found.vector.shape, found.vector.dtype) == ((16,), np.float32)
+    assert found.face.aligned.shape == (218, 178, 3)
+    again = verifier.embed(people[0][0].read_bytes())
+    np.testing.assert_array_equal(found.vector, again.vector)
+    assert found.digest == again.digest
+
+
+def test_photos_paths_and_embeddings_compare_alike(verifier, people):
+    one, other = people[0][0], people[1][1]
+    by_path = verifier.compare(one, str(other))
+    by_bytes = verifier.compare(one.read_bytes(), other.read_bytes())
+    by_embedding = verifier.compare(verifier.embed(one), verifier.embed(other))
+    assert by_path.theta == by_bytes.theta == by_embedding.theta
+    assert isinstance(by_path.first, Embedding)
+    assert not by_path.identical
+    assert 0 < by_path.theta < np.pi
+    assert set(by_path.thetas) == {"ja", "mar"}
+    assert by_path.theta == pytest.approx(
+        0.75 * by_path.thetas["ja"] + 0.25 * by_path.thetas["mar"], abs=1e-5
+    )
+
+
+def test_theta_below_the_threshold_is_accepted_and_at_it_is_not(verifier, people):
+    theta = verifier.compare(*people[0]).theta
+    assert verifier.compare(*people[0], threshold=theta + 1e-6).accepted
+    assert not verifier.compare(*people[0], threshold=theta).accepted
+    assert verifier.compare(*people[0]).threshold == 0.6
+
+
+def test_one_file_twice_is_told(verifier, people):
+    found = verifier.compare(people[0][0], people[0][0])
+    assert found.identical
+    assert found.theta == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_card_on_its_side_is_the_card(verifier, people, turns):
+    card, live = (np.asarray(Image.open(path)) for path in people[0])
+    upright = encoded(card, "PNG")
+    turned = encoded(np.ascontiguousarray(np.rot90(card, turns)), "PNG")
+    expected = verifier.compare(upright, encoded(live, "PNG"))
+    found = verifier.compare(turned, encoded(live, "PNG"))
+    assert found.first.face.turns == 4 - turns
+    assert found.theta == pytest.approx(expected.theta, abs=0.02)
+
+
+def test_a_fault_names_its_photo_and_code(verifier, people):
+    with pytest.raises(NoFaceError) as caught:
+        verifier.compare(people[0][0], encoded(np.zeros((300, 300, 3), np.uint8)))
+    assert (caught.value.slot, caught.value.code) == ("second", "no_face")
+    with pytest.raises(UnreadablePhotoError) as caught:
+        verifier.compare(b"", people[0][0])
+    assert (caught.value.slot, caught.value.code) == ("first", "unreadable")
+
+
+def test_two_members_of_a_crowd_are_refused_or_the_largest_taken(verifier, people):
+    photos = [np.asarray(Image.open(own[0])) for own in people[:2]]
+    both = encoded(np.concatenate(photos, axis=1))
+    with pytest.raises(CaptureError) as caught:
+        verifier.compare(people[0][0], both)
+    assert (caught.value.slot, caught.value.code) == ("second", "several_faces")
+    assert verifier.compare(people[0][0], both, allow_several=True).second.face.others == 1
+
+
+def test_several_threads_get_what_one_gets(verifier, people):
+    expected = [verifier.compare(*own).theta for own in people]
+    found = {}
+
+    def work(i):
+        found[i] = verifier.compare(*people[i % 3]).theta
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(9)] == expected * 3
+
+
+def test_the_landmark_model_may_lie_beside_it(app_folder, tmp_path):
+    for name in ("verifier.json", "verifier.tflite"):
+        shutil.copy(app_folder / "models" / name, tmp_path)
+    with pytest.raises(InputError, match=r"landmarks\.dat is missing; put dlib's landmark model"):
+        Verifier.load(tmp_path / "verifier.json")
+    place = tmp_path / PREDICTOR
+    place.write_bytes(b"another")
+    with pytest.raises(InputError, match=r"is not the file that verifier\.json describes"):
+        Verifier.load(tmp_path / "verifier.json")
+    shutil.copy(app_folder / "data" / PREDICTOR, place)
+    assert Verifier.load(tmp_path / "verifier.json").landmark_model == place
+
+
+def test_neither_tensorflow_nor_pandas_is_needed():
+    code = "import sys, verify; print(sorted({name.split('.')[0] for name in sys.modules}))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(result.stdout.replace("'", '"')))
+    assert {"ai_edge_litert", "cv2", "dlib"} <= loaded
+    assert not loaded & {"tensorflow", "keras", "pandas", "joblib", "dvc", "matplotlib"}
+
+
+# The command
+
+
+@pytest.fixture
+def command(verifier, tmp_path, monkeypatch, capsys):
+    """Run the command in a folder of its own: exit code, stdout, stderr's lines."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Verifier, "load", lambda path: verifier)
+
+    def run(*arguments) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["verify.py", *map(str, arguments)])
+        code = 0
+        try:
+            verify.errors.run(verify.main)
+        except SystemExit as end:
+            code = end.code
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err.splitlines()
+
+    return run
+
+
+def test_the_exit_code_is_the_decision(command, people):
+    code, out, err = command(*people[0], "--threshold", "3.14")
+    assert (code, err) == (0, [])
+    assert out.startswith("accept: theta 0.")
+    assert out.endswith("below the threshold 3.1400: the photos show one person\n")
+    code, out, err = command(*people[0], "--threshold", "0")
+    assert (code, err) == (1, [])
+    assert out.startswith("reject: theta 0.")
+    assert "not below the threshold 0.0000" in out
+
+
+def test_json_says_all(command, people):
+    code, out, err = command("--json", *people[0])
+    found = json.loads(out)
+    assert code == {"accept": 0, "reject": 1}[found["decision"]]
+    assert (found["threshold"], found["warnings"], err) == (0.6, [], [])
+    assert set(found["members"]) == {"ja", "mar"}
+    assert found["first"]["faces"] == found["second"]["faces"] == 1
+    assert found["first"]["interocular"] == pytest.approx(70, rel=0.15)
+
+
+def test_an_error_as_json_has_the_stable_code(command, people):
+    code, out, err = command("--json", people[0][0], "none.jpg")
+    found = json.loads(out)["error"]
+    assert (code, found["photo"], found["code"]) == (2, "second", "unreadable")
+    assert err == [f"verify.py: error: {found['message']}"]
+    assert found["message"] == (
+        "live photo none.jpg: the photo cannot be read: no such file or directory"
+    )
+
+
+def test_warnings_are_told_once_and_change_nothing(command, people, tmp_path):
+    one = people[0][0]
+    code, out, err = command(one, one)
+    assert (code, out[:7]) == (0, "accept:")
+    assert len(err) == 1
+    assert "one and the same file" in err[0]
+    photos = [np.asarray(Image.open(own[0])) for own in people[:2]]
+    both = tmp_path / "both.jpg"
+    both.write_bytes(encoded(np.concatenate(photos, axis=1)))
+    assert command(both, one)[0] == 2
+    code, out, err = command(both, one, "--allow-several", "--threshold", "3")
+    assert code == 0
+    assert err == ["verify.py: warning: ID photo: it shows 2 faces; the largest was taken"]
+
+
+def test_the_picture_shows_both_photos_and_is_the_same_again(command, people, tmp_path):
+    command(*people[0], "--picture", "one.png")
+    command(*people[0], "--picture", "two.png")
+    first = (tmp_path / "one.png").read_bytes()
+    assert first == (tmp_path / "two.png").read_bytes()
+    picture = cv2.cvtColor(cv2.imread("one.png"), cv2.COLOR_BGR2RGB)
+    width = picture.shape[1]
+    assert width > 900
+    for half in (picture[:, : width // 2], picture[:, width // 2 :]):
+        yellow = (half[..., 0] > 220) & (half[..., 1] > 180) & (half[..., 2] < 60)
+        assert yellow.sum() > 300  # the box and the points
+    command(*people[0], "--picture", "red.png", "--threshold", "0")
+    assert first != (tmp_path / "red.png").read_bytes()
+
+
+def test_a_turned_card_is_drawn_upright(command, people, tmp_path):
+    card = np.asarray(Image.open(people[0][0]))
+    (tmp_path / "up.png").write_bytes(encoded(card, "PNG"))
+    turned = np.ascontiguousarray(np.rot90(card))
+    (tmp_path / "turned.png").write_bytes(encoded(turned, "PNG"))
+    command("up.png", people[0][1], "--picture", "a.png")
+    command("turned.png", people[0][1], "--picture", "b.png")
+    difference = cv2.imread("a.png").astype(int) - cv2.imread("b.png")
+    assert np.abs(difference[:480]).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name two photos"),
+        (["a.jpg"], "name two photos"),
+        (["--pairs", "a.csv"], "a list takes --pairs and --out"),
+        (["--out", "a.csv"], "a list takes --pairs and --out"),
+        (["a.jpg", "b.jpg", "--pairs", "a.csv", "--out", "b.csv"], "a list takes"),
+        (["--json", "--pairs", "a.csv", "--out", "b.csv"], "a list takes"),
+        (["--threshold", "4", "a.jpg", "b.jpg"], "--threshold: 4.0 is not in 0 .. pi"),
+        (["--threshold", "nan", "a.jpg", "b.jpg"], "--threshold: nan is not"),
+        (["--picture", "a.jpg", "a.jpg", "b.jpg"], "--picture: a.jpg is no file name"),
+        (["a.jpg", "b.jpg"], "ID photo a.jpg: the photo cannot be read: no such file"),
+    ],
+    ids=str,
+)
+def test_a_wrong_command_is_one_line_and_writes_nothing(command, tmp_path, arguments, said):
+    code, _out, err = command(*arguments)
+    assert (code, len(err)) == (2, 1)
+    assert err[0].startswith(f"verify.py: error: {said}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_cannot_be_written_is_named(command, people, tmp_path):
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "folder.png/kept").touch()
+    code, _out, err = command(*people[0], "--picture", "folder.png")
+    assert (code, len(err)) == (2, 1)
+    assert "folder.png" in err[0]
+    assert (tmp_path / "folder.png/kept").exists()
+
+
+# Malformed files
+
+
+def malformed(photo: np.ndarray) -> dict[str, bytes]:
+    """More than 200 files that are no whole photo, by what is wrong with them."""
+    made = {}
+    rng = np.random.default_rng(4)
+    for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
+        data = encoded(photo, kind)
+        for share in np.linspace(0.001, 0.95, 30):
+            made[f"{kind} cut at {share:.3f}"] = data[: int(len(data) * share)]
+        for length in (4, 16, 64, 1000):
+            noise = rng.integers(0, 256, 5000, np.uint8).tobytes()
+            made[f"{kind}, noise from {length}"] = data[:length] + noise
+        made[f"{kind}, a byte too early"] = b"\0" + data
+        made[f"{kind}, zeros"] = data[:12] + bytes(len(data))
+        made[f"{kind} as text"] = data.hex().encode()
+    for i in range(20):
+        made[f"noise {i}"] = rng.integers(0, 256, 50 * i, np.uint8).tobytes()
+    return made
+
+
+def test_200_malformed_files_give_an_exit_code_and_a_line(command, good, people, tmp_path):
+    photo = np.asarray(Image.open(people[0][1]).resize((150, 200)))
+    cases = malformed(photo)
+    assert len(cases) >= 200
+    path = tmp_path / "bad"
+    for i, (wrong, data) in enumerate(cases.items()):
+        path.write_bytes(data)
+        # A good photo costs the time: it is beside some of them only.
+        title, photos = ("live photo", (good, path)) if i % 10 == 0 else ("ID photo", (path, path))
+        code, out, err = command(*photos)
+        assert (code, out, len(err)) == (2, "", 1), wrong
+        assert err[0].startswith(f"verify.py: error: {title} {path}: "), wrong
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_photo_with_a_changed_byte_never_gives_a_traceback(command, good, people, tmp_path):
+    photo = np.asarray(Image.open(people[0][1]).resize((150, 200)))
+    rng, path = np.random.default_rng(5), tmp_path / "bad"
+    for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
+        data = bytearray(encoded(photo, kind))
+        for _ in range(8):
+            changed = data.copy()
+            changed[int(rng.integers(min(len(data), 700)))] = int(rng.integers(256))
+            path.write_bytes(changed)
+            code, out, err = command(good, path)
+            assert (code in (0, 1) and out and not err) or (code == 2 and len(err) == 1)
+
+
+def test_the_command_as_a_user_runs_it(app_folder, people, tmp_path):
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    good = run_script("verify.py", app_folder, *map(str, people[0]), "--threshold", "3")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.startswith("accept: theta ")
+    line = error_line(run_script("verify.py", app_folder, str(people[0][0]), str(empty)))
+    assert line == f"verify.py: error: live photo {empty}: the file is empty; send the photo again"
+    line = error_line(run_script("verify.py", app_folder, str(tmp_path), str(empty)))
+    assert line.startswith(f"verify.py: error: ID photo {tmp_path}: this is a folder")
+    line = error_line(run_script("verify.py", tmp_path, *map(str, people[0])))
+    assert line.startswith("verify.py: error: models/verifier.json is missing")
