@@ -46,7 +46,6 @@ class Tower(Group):
     epochs: Count
     batch_size: Annotated[int, Field(ge=4, multiple_of=2)]
     lr: Positive
-    person_share: Share
     landmarks: Weight  # of their loss, beside that of the angles
     near: Count  # nearest photos among which each photo's partner is drawn
 

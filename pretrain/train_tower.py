@@ -24,7 +24,7 @@ from faceverify.losses import landmark_loss
 from faceverify.model import Tower, angle, build_brain, build_tower, write_checksum
 from faceverify.photos import decode
 from faceverify.targets import LandmarkRange
-from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen, mixed_with_person
+from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen
 from views import augmented, view_of
 
 CACHE = Path(".cache")
@@ -91,9 +91,7 @@ class Batches(keras.utils.PyDataset):
         """Take the features of every view, (photos, height, width, C)."""
         super().__init__()
         self._seen, self._how, self._seed = seen, settings.tower, settings.seed
-        self._descriptors = mixed_with_person(
-            photos.descriptors, photos.identities, self._how.person_share
-        )
+        self._descriptors = photos.descriptors
         self._near = nearest(self._descriptors, self._how.near)
         self._landmarks = LandmarkRange.fit(photos.landmarks).normalize(photos.landmarks)
         self._epoch = -1
