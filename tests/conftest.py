@@ -1,10 +1,12 @@
-"""What the tests stand on: the sample data, and real CelebA photos where there are some."""
+"""What the tests stand on: sample, real CelebA photos where there are some, a clone, a bucket."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bucket import Bucket
 from tiny import STAGES, Clone, make_clone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +34,14 @@ def celeba() -> Path:
 
 
 @pytest.fixture(scope="session")
+def app_folder(tmp_path_factory, sample) -> Path:
+    """A folder with an exported verifier in models/ and the landmark model in data/."""
+    from app import make_app  # TensorFlow, for the tests that want it
+
+    return make_app(tmp_path_factory.mktemp("app"), sample)
+
+
+@pytest.fixture(scope="session")
 def clone(tmp_path_factory, sample) -> Clone:
     """A clone whose pipeline has run once, everything committed: to look at or to copy.
 
@@ -42,3 +52,12 @@ def clone(tmp_path_factory, sample) -> Clone:
     assert made.stages_run(first.stdout) == STAGES
     made.commit("The pipeline has run")
     return made
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory) -> Iterator[Bucket]:
+    """The team's bucket, empty, on a GCS server of its own."""
+    with Bucket(tmp_path_factory.mktemp("gcs")) as started, pytest.MonkeyPatch.context() as patch:
+        # gcsfs would ask over gRPC, a minute long, what kind of bucket it is; nobody answers.
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield started

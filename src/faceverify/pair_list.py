@@ -41,6 +41,7 @@ def score(
     """
     if out.is_dir() or (out.exists() and out.samefile(pairs)):
         raise InputError(f"{out} is {'a folder' if out.is_dir() else 'the list itself'}")
+    deque(_rows(pairs), maxlen=0)  # what is wrong with it is told before any work
     out.parent.mkdir(parents=True, exist_ok=True)
     progress = out.with_name(f".{out.stem}.tmp-progress")
     made_by = files.sha256(verifier.description.model_dump_json(), str(allow_several))

@@ -30,7 +30,13 @@ class Group(BaseModel):
 
 
 class Capture(Group):
-    """What a photo must reach to be used; the fields of `faceverify.capture.Limits`."""
+    """What a photo must reach to be used; measured by `faceverify.capture`.
+
+    `min_interocular`: least distance between the eye centres, in pixels of the photo as taken.
+    `min_sharpness`: least `sharpness` of the aligned face. `min_brightness` and
+    `max_brightness`: range of its `brightness`. `second_face`: a further face counts when its
+    side is at least this share of the largest face's.
+    """
 
     min_interocular: Annotated[Number, Field(ge=0, le=10_000)]
     min_sharpness: Annotated[Number, Field(ge=0, le=10)]

@@ -22,6 +22,8 @@ SIGNATURES = {
 }
 # Photos and comparisons that one call of the model takes: memory stays bounded.
 PHOTOS_AT_ONCE, COMPARED_AT_ONCE = 8, 4096
+# What writes to stderr is held back for the whole process: by one thread at a time.
+_loading = threading.Lock()
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -115,7 +117,7 @@ class Network:
 
         Raises ValueError for bytes that are no model with the two signatures.
         """
-        with held_stderr():  # LiteRT tells of its processor delegate
+        with _loading, held_stderr():  # LiteRT tells of its processor delegate
             interpreter = Interpreter(model_content=data, num_threads=threads)
             interpreter.allocate_tensors()
         if interpreter.get_signature_list() != SIGNATURES:

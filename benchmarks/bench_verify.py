@@ -1,0 +1,155 @@
+"""How fast and how large `verify` is, beside the same job done by dlib alone on the same photos.
+
+Run it from the repository's root on a quiet machine, when `dvc repro` has made the verifier:
+`python benchmarks/bench_verify.py` writes benchmarks/verify.json. The photos are the sample's
+faces in larger pictures: half the height of 3000 x 4000 or 450 x 600 pixels, JPEG.
+"""
+
+import csv
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+import dlib_route
+from faceverify import errors, files, pair_list
+from faceverify.verify import Verifier
+from phone import encoded, phone_photo
+
+OUT = ROOT / "benchmarks/verify.json"
+VERIFIER = Path("models/verifier.json")
+SIZES = {"12 megapixels": (3000, 4000), "600 pixels": (450, 600)}
+# What is promised, on two cores: seconds, photos a second, megabytes.
+LIMITS = {
+    "cold start, 12 megapixels, s": 2.5,
+    "cold start, 600 pixels, s": 2.5,
+    "warm compare, 12 megapixels, s": 0.25,
+    "warm compare, 600 pixels, s": 0.12,
+    "list, 600 pixels, photos/s": 15,
+    "peak memory, 12 megapixels, MB": 600,
+    "peak memory, 600 pixels, MB": 600,
+}
+RUNS, PAIRS, LISTED = 5, 10, 100
+
+
+def main() -> None:
+    """Measure both, write the figures, say which limits are not met."""
+    verifier = Verifier.load(VERIFIER)
+    figures: dict[str, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        photos = {
+            size: make_photos(Path(folder) / size, LISTED if size == "600 pixels" else 2 * PAIRS)
+            for size in SIZES
+        }
+        for size, paths in photos.items():
+            ours, theirs = (
+                processes([sys.executable, script, *map(str, paths[:2])])
+                for script in ("src/verify.py", "benchmarks/dlib_route.py")
+            )
+            figures[f"cold start, {size}, s"] = ours[0], theirs[0]
+            figures[f"peak memory, {size}, MB"] = ours[1], theirs[1]
+            # A 12-megapixel photo takes dlib many seconds: one pair tells enough.
+            pairs = list(zip(paths[0::2], paths[1::2], strict=True))[:PAIRS]
+            few = pairs if size == "600 pixels" else pairs[:1]
+            figures[f"warm compare, {size}, s"] = (
+                seconds(verifier.compare, pairs),
+                seconds(lambda *pair: dlib_route.distance(*map(str, pair)), few),
+            )
+        listed = photos["600 pixels"]
+        figures["list, 600 pixels, photos/s"] = listed_by_us(listed), listed_by_dlib(listed)
+    write(figures)
+
+
+def make_photos(folder: Path, count: int) -> list[Path]:
+    """The sample's first faces as phone photos of the size that the folder is named for."""
+    folder.mkdir()
+    faces = sorted(Path("data/img_align_celeba").iterdir())[:count]
+    paths = [folder / f"{face.stem}.jpg" for face in faces]
+    for face, path in zip(faces, paths, strict=True):
+        path.write_bytes(encoded(phone_photo(face, *SIZES[folder.name]), quality=90))
+    return paths
+
+
+def processes(command: list[str]) -> tuple[float, float]:
+    """Seconds (median) and megabytes (most) of a command, from its start to its end."""
+    taken, memory = [], []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        taken.append(time.perf_counter() - start)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode not in (0, 1):
+            raise errors.InputError(f"{command[1]} ended with exit code {process.returncode}")
+        memory.append(usage.ru_maxrss / 1024)
+    return statistics.median(taken), max(memory)
+
+
+def seconds(compare: Callable, pairs: list[tuple[Path, Path]]) -> float:
+    """Median seconds of a comparison of two photos that it has not seen, when all is loaded."""
+    taken = []
+    compare(*pairs[-1])  # loads what is loaded once
+    for pair in pairs:
+        start = time.perf_counter()
+        compare(*pair)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def listed_by_us(photos: list[Path]) -> float:
+    """Photos a second of a list, when the verifier is loaded."""
+    verifier = Verifier.load(VERIFIER, threads=os.cpu_count() or 1)
+    pairs, out = photos[0].with_name("pairs.csv"), photos[0].with_name("scores.csv")
+    with pairs.open("w", newline="") as file:
+        rows = zip(photos[0::2], photos[1::2], strict=True)
+        csv.writer(file).writerows([pair_list.SLOTS, *rows])
+    start = time.perf_counter()
+    pair_list.score(verifier, pairs, out, 0.6)
+    return len(photos) / (time.perf_counter() - start)
+
+
+def listed_by_dlib(photos: list[Path]) -> float:
+    """Photos a second by a process on each core, as the package's own command works."""
+    cores = os.cpu_count() or 1
+    with multiprocessing.Pool(cores) as pool:
+        pool.map(dlib_route.describe, map(str, photos[:cores]), chunksize=1)
+        start = time.perf_counter()
+        pool.map(dlib_route.describe, map(str, photos))
+        return len(photos) / (time.perf_counter() - start)
+
+
+def write(figures: dict[str, tuple[float, float]]) -> None:
+    """Write both, their ratio and the limit; a ratio above 1 is in favour of `verify`."""
+    report = {}
+    for name, (ours, theirs) in figures.items():
+        rate = name.endswith("/s")
+        report[name] = {
+            "verify": round(ours, 3),
+            "dlib": round(theirs, 3),
+            "ratio": round(ours / theirs if rate else theirs / ours, 2),
+            "limit": LIMITS[name],
+            "met": ours >= LIMITS[name] if rate else ours <= LIMITS[name],
+        }
+        print(f"{name}: {ours:.3f}, dlib {theirs:.3f}, limit {LIMITS[name]:g}")
+    machine = {"processor": processor(), "cores": os.cpu_count(), "load": os.getloadavg()[1]}
+    files.write_json(OUT, {"machine": machine, "figures": report}, indent=2)
+
+
+def processor() -> str:
+    """The processor's name, as Linux tells it."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+if __name__ == "__main__":
+    errors.run(main)

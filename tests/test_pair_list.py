@@ -1,0 +1,308 @@
+"""A list of pairs scored: a row for each row, each photo once, going on where it was killed."""
+
+import csv
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faceverify import pair_list
+from faceverify.embedded import Embedded
+from faceverify.errors import InputError
+from faceverify.verify import Verifier
+from helpers import ROOT, error_line, run_script, sample_photos
+from phone import encoded, phone_photo
+
+HEADING = ["first", "second", "theta", "decision", "error"]
+PROGRESS = ".scores.tmp-progress"
+
+
+@pytest.fixture(scope="module")
+def verifier(app_folder):
+    return Verifier.load(app_folder / "models/verifier.json")
+
+
+@pytest.fixture
+def folder(sample, tmp_path, monkeypatch):
+    """A folder with photos p0.jpg ... p5.jpg of three people, in which the test runs."""
+    names = [name for names in sample_photos(sample, 3, 2).values() for name in names]
+    for k, name in enumerate(names):
+        photo = phone_photo(sample / "img_align_celeba" / name, 240, 320, 0.8)
+        (tmp_path / f"p{k}.jpg").write_bytes(encoded(photo))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def embedded_photos(monkeypatch):
+    """The photos that were embedded, in their order."""
+    calls = []
+    embed = Verifier.embed
+
+    def counted(self, photo, **options):
+        calls.append(str(photo))
+        return embed(self, photo, **options)
+
+    monkeypatch.setattr(Verifier, "embed", counted)
+    return calls
+
+
+def write(rows, name="pairs.csv") -> Path:
+    with Path(name).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([HEADING[:2], *rows])
+    return Path(name)
+
+
+def score(verifier, rows, threshold=0.6, **options) -> list[list[str]]:
+    pair_list.score(verifier, write(rows), Path("scores.csv"), threshold, **options)
+    with Path("scores.csv").open(newline="", encoding="utf-8") as file:
+        heading, *found = csv.reader(file)
+    assert heading == HEADING
+    return found
+
+
+def test_a_row_comes_for_each_row_in_the_same_order(verifier, folder):
+    rows = [("p0.jpg", "p1.jpg"), ("p0.jpg", "p4.jpg"), ("p0.jpg", "p1.jpg"), ("p3.jpg", "p2.jpg")]
+    found = score(verifier, rows)
+    assert [(row[0], row[1]) for row in found] == rows
+    for first, second, theta, decision, error in found:
+        expected = verifier.compare(first, second)
+        assert float(theta) == pytest.approx(expected.theta, abs=2e-5)
+        assert decision == ("accept" if expected.accepted else "reject")
+        assert error == ""
+    assert not (folder / PROGRESS).exists()
+
+
+def test_whatever_happens_to_a_row_it_is_there_and_says_so(verifier, folder):
+    (folder / "empty.jpg").touch()
+    (folder / "dark.png").write_bytes(encoded(np.zeros((300, 300, 3), np.uint8), "PNG"))
+    rows = [
+        ("p0.jpg", "none.jpg"),
+        ("empty.jpg", "dark.png"),
+        ("p0.jpg",),
+        ("p0.jpg", "p1.jpg", "p2.jpg"),
+        ("", "p1.jpg"),
+        ("p0.jpg", "p0.jpg"),
+        ("p0.jpg", "a\0b"),
+        ("p0.jpg", str(folder)),
+        ("p0.jpg", "p1.jpg"),
+    ]
+    found = score(verifier, rows)
+    assert [row[:2] for row in found] == [[*row, ""][:2] for row in rows]
+    errors = [row[4] for row in found]
+    assert errors[0].startswith("second: unreadable: the photo cannot be read: no such file")
+    assert errors[1].startswith("first: unreadable: the file is empty")
+    assert " / second: no_face: no face was found" in errors[1]
+    assert errors[2:4] == ["the row has 1 cells, not 2", "the row has 3 cells, not 2"]
+    assert errors[4] == "the row does not name two photos"
+    assert errors[5] == "warning: both photos are one and the same file"
+    assert errors[6].startswith("second: unreadable")
+    assert "folder" in errors[7]
+    assert errors[8] == ""
+    decided = [row[2] != "" and row[3] in ("accept", "reject") for row in found]
+    assert decided == [False] * 5 + [True] + [False] * 2 + [True]
+
+
+def test_each_photo_is_embedded_once(verifier, folder, embedded_photos):
+    rows = [(f"p{i}.jpg", f"p{j}.jpg") for i in range(6) for j in range(6) if i != j]
+    score(verifier, rows)
+    assert Counter(embedded_photos) == {f"p{i}.jpg": 1 for i in range(6)}
+
+
+def test_a_photo_in_both_columns_is_searched_as_each_wants_it(verifier, folder, sample):
+    name = sample_photos(sample, 1, 1)[1][0]
+    photo = phone_photo(sample / "img_align_celeba" / name, 240, 320, 0.8)
+    Path("turned.png").write_bytes(encoded(np.ascontiguousarray(photo[::-1, ::-1]), "PNG"))
+    as_card, as_live = score(verifier, [("turned.png", "p1.jpg"), ("p1.jpg", "turned.png")])
+    assert as_card[3]
+    assert as_live[4].startswith("second: no_face")
+
+
+def test_several_faces_are_refused_or_allowed(verifier, folder, sample):
+    names = [names[0] for names in sample_photos(sample, 2, 1).values()]
+    both = [phone_photo(sample / "img_align_celeba" / name, 240, 320, 0.8) for name in names]
+    Path("both.jpg").write_bytes(encoded(np.concatenate(both, axis=1)))
+    (refused,) = score(verifier, [("p0.jpg", "both.jpg")])
+    assert refused[4].startswith("second: several_faces")
+    (allowed,) = score(verifier, [("p0.jpg", "both.jpg")], allow_several=True)
+    assert allowed[2] and not allowed[4]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_no_cell_is_a_formula_to_a_spreadsheet(verifier, folder, start):
+    name = f"{start}cmd|'calc'!A1,\"x\".jpg"
+    Path(name).write_bytes(Path("p0.jpg").read_bytes())
+    (row,) = score(verifier, [(name, "p1.jpg")])
+    assert row[0] == f"'{name}"
+    assert row[3]
+
+
+def test_names_with_commas_quotes_newlines_and_letters_of_the_world(verifier, folder):
+    names = ["a, b.jpg", 'a "b".jpg', "a\nb.jpg", "Wajah-é-顔.jpg"]
+    for name in names:
+        Path(name).write_bytes(Path("p0.jpg").read_bytes())
+    found = score(verifier, [(name, "p1.jpg") for name in names])
+    assert [row[0] for row in found] == names
+    assert all(row[3] for row in found)
+
+
+def test_a_byte_order_mark_and_blank_lines_do_no_harm(verifier, folder):
+    Path("pairs.csv").write_bytes("\ufefffirst,second\r\n\r\np0.jpg,p1.jpg\r\n\r\n".encode())
+    counts = pair_list.score(verifier, Path("pairs.csv"), Path("scores.csv"), 3.0)
+    assert counts == {"accept": 1}
+    assert Path("scores.csv").read_bytes().startswith(b"first,second,theta,decision,error\np0.jpg,")
+
+
+def test_an_empty_list_gives_an_empty_result(verifier, folder):
+    assert score(verifier, []) == []
+
+
+# Killed and started again
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from faceverify import pair_list
+from faceverify.embedded import Embedded
+from faceverify.verify import Verifier
+
+put, count = Embedded.put, 0
+
+def counted(self, *arguments):
+    global count
+    put(self, *arguments)
+    count += 1
+    if count == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Embedded.put = counted
+verifier = Verifier.load(Path(sys.argv[1]) / "models/verifier.json")
+pair_list.score(verifier, Path("pairs.csv"), Path("scores.csv"), 0.6)
+"""
+
+
+@pytest.fixture
+def killed(verifier, folder, app_folder):
+    """The folder after a run that was killed when two of six photos were embedded."""
+    rows = [(f"p{i}.jpg", f"p{j}.jpg") for i in range(6) for j in range(6)]
+    score(verifier, rows)
+    Path("scores.csv").rename("whole.csv")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run([sys.executable, "-c", KILLED, app_folder], env=environment)
+    assert result.returncode == -signal.SIGKILL
+    assert not (folder / "scores.csv").exists()
+    assert (folder / PROGRESS).exists()
+    return rows
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(verifier, killed, embedded_photos):
+    score(verifier, killed)
+    assert sorted(embedded_photos) == ["p2.jpg", "p3.jpg", "p4.jpg", "p5.jpg"]
+    assert Path("scores.csv").read_bytes() == Path("whole.csv").read_bytes()
+    assert not Path(PROGRESS).exists()
+
+
+def test_a_photo_that_has_changed_meanwhile_is_embedded_again(verifier, killed, embedded_photos):
+    os.utime("p0.jpg", (1, 1))
+    score(verifier, killed)
+    assert sorted(embedded_photos) == ["p0.jpg", "p2.jpg", "p3.jpg", "p4.jpg", "p5.jpg"]
+
+
+def test_what_other_options_gave_is_not_taken_up(verifier, killed, embedded_photos):
+    score(verifier, killed, allow_several=True)
+    assert len(embedded_photos) == 6
+
+
+def test_two_runs_at_once_and_a_damaged_file_are_told(verifier, killed):
+    with closing(Embedded(Path(PROGRESS), "another run")), pytest.raises(InputError) as caught:
+        score(verifier, killed)
+    assert "database is locked; if no other run writes scores.csv, remove it" in str(caught.value)
+    Path(PROGRESS).write_bytes(b"no database" * 1000)
+    with pytest.raises(InputError, match="not a database; if no other run"):
+        score(verifier, killed)
+
+
+def test_what_is_kept_is_a_plain_database(killed):
+    with closing(sqlite3.connect(PROGRESS)) as database:
+        rows = database.execute("SELECT photo, vector FROM photos WHERE error = ''").fetchall()
+    assert sorted({photo for photo, _ in rows}) == ["p0.jpg", "p1.jpg"]
+    assert all(len(np.frombuffer(vector, np.float32)) == 16 for _, vector in rows)
+
+
+# Memory
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from faceverify import pair_list
+from faceverify.verify import Verifier
+
+verifier = Verifier.load(Path(sys.argv[1]) / "models/verifier.json")
+for name in ("few", "many"):
+    pair_list.score(verifier, Path(f"{name}.csv"), Path(f"{name}-scores.csv"), 0.6)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_list(folder, app_folder):
+    # Every second row names a photo of its own, which is not there.
+    many = [("p0.jpg", f"none-{i}.jpg" if i % 2 else "p1.jpg") for i in range(50_000)]
+    write(many[:5000], "few.csv")
+    write(many, "many.csv")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(
+        [sys.executable, "-c", MEASURED, app_folder],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    few, many = (int(line) / 1024 for line in result.stdout.split())
+    assert many - few < 5  # MB; the rows as Python objects take 9
+    assert Path("many-scores.csv").read_bytes().count(b"\n") == 50_001
+
+
+# The command
+
+
+def test_the_command_scores_a_list(app_folder, folder):
+    pairs, out = folder / "pairs.csv", folder / "new/scores.csv"
+    write([(folder / "p0.jpg", folder / "p1.jpg"), (folder / "p0.jpg", "none.jpg")])
+    arguments = ("--pairs", str(pairs), "--out", str(out), "--threshold", "3")
+    result = run_script("verify.py", app_folder, *arguments)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{out}: 2 pairs, 1 accepted, 0 rejected, 1 with an error\n"
+    assert sorted(p.name for p in out.parent.iterdir()) == ["scores.csv"]
+    again = error_line(run_script("verify.py", app_folder, *arguments[:2], "--out", str(pairs)))
+    assert again == f"verify.py: error: {pairs} is the list itself"
+    assert "is a folder" in error_line(
+        run_script("verify.py", app_folder, *arguments[:2], "--out", str(folder))
+    )
+    assert (folder / "p0.jpg").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "pairs.csv, line 1: expected the columns first,second"),
+        (b"a.jpg,b.jpg\n", "pairs.csv, line 1: expected the columns first,second"),
+        (b"first,second,third\n", "pairs.csv, line 1: expected"),
+        (b"first,second\np0.jpg,\xff\xfe.jpg\n", "pairs.csv is not UTF-8 text"),
+        (b"first,second\np0.jpg," + b"a" * 140_000, "pairs.csv, line 2: field larger"),
+    ],
+)
+def test_a_list_that_is_none_is_named(verifier, folder, data, said):
+    Path("pairs.csv").write_bytes(data)
+    with pytest.raises(InputError) as caught:
+        pair_list.score(verifier, Path("pairs.csv"), Path("scores.csv"), 0.6)
+    assert str(caught.value).startswith(said)
+    assert not list(folder.glob("*scores*")) and not (folder / PROGRESS).exists()
+
+
+def test_a_list_that_is_not_there_is_named(verifier, folder):
+    with pytest.raises(FileNotFoundError):
+        pair_list.score(verifier, Path("none.csv"), Path("scores.csv"), 0.6)
