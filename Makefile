@@ -40,4 +40,4 @@ review: .venv/installed
 	@python src/review.py --base "$(BASE)"
 
 runs:
-	@dvc exp show --md --only-changed --drop '^(?!Experiment$$|.*\b($(TUNED))$$)' --keep '(^|:)$(MODEL)\.($(FIGURES))$$'
+	@dvc exp show --md --hide-failed --only-changed --drop '^(?!Experiment$$|.*\b($(TUNED))$$)' --keep '(^|:)$(MODEL)\.($(FIGURES))$$'
