@@ -8,12 +8,13 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test lint sample runs review
+.PHONY: help demo test lint sample runs review card
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
+	@echo "make card   bring the figures of the model card up to date"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
 
 .venv/installed: requirements.txt
@@ -41,3 +42,6 @@ review: .venv/installed
 
 runs:
 	@dvc exp show --md --hide-failed --only-changed --drop '^(?!Experiment$$|.*\b($(TUNED))$$)' --keep '(^|:)$(MODEL)\.($(FIGURES))$$'
+
+card: .venv/installed
+	python src/model_card.py

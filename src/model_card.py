@@ -18,7 +18,7 @@ def main() -> None:
     _, end, after = rest.partition(END)
     if not begin or not end or BEGIN in rest or END in after:
         raise errors.InputError(
-            f"{CARD} must have the line {BEGIN!r} once, and {END!r} once below it; bring it from git"
+            f"{CARD} must have {BEGIN!r} once, and {END!r} once below it; bring it from git"
         )
     with files.replacing(CARD) as temporary:
         temporary.write_text(
@@ -41,7 +41,7 @@ def measured(settings: parameters.Parameters) -> str:
         ensemble, export = details["ensemble"], files.read_json(METRICS / "export.json")
         paragraphs = [decision(settings, ensemble), read(METRICS / "summary.md").strip()]
         paragraphs += [groups(ensemble["groups"]), app_file(export)]
-    except (KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise errors.InputError(
             f"{METRICS} lacks what the card shows ({error!r}); run `dvc repro`"
         ) from None
