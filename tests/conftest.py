@@ -1,10 +1,12 @@
-"""What the tests stand on: the sample data, and real CelebA photos where there are some."""
+"""What the tests stand on: sample, real CelebA photos where there are some, a clone, a bucket."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bucket import Bucket
 from tiny import STAGES, Clone, make_clone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,3 +52,12 @@ def clone(tmp_path_factory, sample) -> Clone:
     assert made.stages_run(first.stdout) == STAGES
     made.commit("The pipeline has run")
     return made
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory) -> Iterator[Bucket]:
+    """The team's bucket, empty, on a GCS server of its own."""
+    with Bucket(tmp_path_factory.mktemp("gcs")) as started, pytest.MonkeyPatch.context() as patch:
+        # gcsfs would ask over gRPC, a minute long, what kind of bucket it is; nobody answers.
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+        yield started

@@ -58,16 +58,27 @@ class Clone:
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run a command as a user with the virtual environment activated would."""
-        bin_folder = str(Path(sys.executable).parent)
-        path = os.pathsep.join([bin_folder, os.environ["PATH"]])
+        process = self.start(*command)
+        stdout, stderr = process.communicate()
+        result = subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{command} failed:\n{stdout}\n{stderr}")
+        return result
+
+    def start(self, *command: str) -> subprocess.Popen:
+        """Like `run`, without waiting; the process leads a group, to be signalled as a whole."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         environment = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
         environment.pop("PYTHONPATH", None)
-        result = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
-        if check and result.returncode != 0:
-            raise AssertionError(f"{command} failed:\n{result.stdout}\n{result.stderr}")
-        return result
 
     def dvc(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run a DVC command."""
