@@ -3,13 +3,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 BASE ?= main
+# `make runs` shows what people tune and the six figures of one model.
+MODEL ?= ensemble
+TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|seed
+FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test lint sample review bench
+.PHONY: help demo test lint sample runs review card bench
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
+	@echo "make card   bring the figures of the model card up to date"
+	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
 	@echo "make bench  measure verify beside dlib alone, on a quiet machine"
 
 .venv/installed: requirements.txt
@@ -34,6 +40,12 @@ test: lint sample
 
 review: .venv/installed
 	@python src/review.py --base "$(BASE)"
+
+runs:
+	@dvc exp show --md --hide-failed --only-changed --drop '^(?!Experiment$$|.*\b($(TUNED))$$)' --keep '(^|:)$(MODEL)\.($(FIGURES))$$'
+
+card: .venv/installed
+	python src/model_card.py
 
 bench: .venv/installed
 	python benchmarks/bench_verify.py

@@ -21,21 +21,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="main", help="the branch to merge into (main)")
     base = common_commit(parser.parse_args().base)
-    print(f"# Review: {short(HEAD)} against {base}\n")
+    parts = [f"# Review: {short(HEAD)} against {base}"]
     clean = not run("git", "status", "--porcelain", "--untracked-files=no")
     if not clean:
-        print("Changes that are not committed are no part of this report.\n")
-    if run("git", "rev-parse", f"{base}^{{tree}}") == run("git", "rev-parse", f"{HEAD}^{{tree}}"):
-        print("Nothing differs.")
-        return
-    sections = {
-        "Parameters": parameters_section(base),
-        "Metrics": metrics_section(base),
-        "Data and models": data_section(base),
-        "Plots": plots_section(base),
-        "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
-    }
-    print("\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items()))
+        parts.append("Changes that are not committed are no part of this report.")
+    if run("git", "diff", "--name-only", base, HEAD):
+        sections = {
+            "Parameters": parameters_section(base),
+            "Metrics": metrics_section(base),
+            "Data and models": data_section(base),
+            "Plots": plots_section(base),
+            "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
+        }
+        parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
+    else:
+        parts.append("Nothing differs.")
+    print("\n\n".join(parts))
 
 
 def common_commit(base: str) -> str:

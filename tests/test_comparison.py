@@ -49,10 +49,10 @@ def test_a_change_takes_the_halves_of_the_intervals_that_face_each_other():
     [
         ("auc", 0.7, 0.9, "▲ better"),
         ("auc", 0.9, 0.7, "▼ worse"),
-        ("accuracy", 0.70, 0.74, "within noise"),
+        ("accuracy", 0.70, 0.74, "▲ within noise"),
         ("eer", 0.3, 0.1, "▲ better"),
         ("fmr", 0.1, 0.3, "▼ worse"),
-        ("fnmr", 0.1, 0.13, "within noise"),
+        ("fnmr", 0.1, 0.13, "▼ within noise"),
         ("fnmr", None, 0.13, "no interval"),
         ("fnmr", 0.1, None, "no interval"),
     ],
@@ -69,7 +69,7 @@ def test_a_figure_that_changed_has_a_row_with_a_verdict(name, old, new, expected
 def test_a_figure_whose_interval_alone_moved_is_a_change():
     table = comparison.figures_table({"ja": figures()}, {"ja": figures(auc=(0.8, 0.06))})
     assert [row[1] for row in rows(table)[2:]] == ["auc"]
-    assert "+0.000" in table
+    assert "| +0.000 [-0.078, +0.078] | within noise |" in table
 
 
 def test_models_that_come_and_go_are_named():

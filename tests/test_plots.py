@@ -92,7 +92,9 @@ def test_the_roc_has_a_logarithmic_axis_and_the_det_curve_normal_deviates(clone,
     for label in ("10%", "20%", "40%"):
         assert f">{label}</text>" in drawings[DET]
     table = rows(clone, "roc.csv")
-    for model, points in lines(drawings[DET]).items():
+    drawn_lines = lines(drawings[DET])
+    assert set(drawn_lines) == {*MEMBERS, "ensemble", "dlib"}
+    for model, points in drawn_lines.items():
         kept = [r for r in table if r["model"] == model]
         rates = np.array([(float(r["fmr"]), float(r["fnmr"])) for r in kept])
         rates = rates[(rates <= 0.7).all(axis=1)]

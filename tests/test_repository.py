@@ -15,7 +15,7 @@ from helpers import write_parameters
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
-SCRIPTS = (*STAGES, "make_sample", "review", "verify")
+SCRIPTS = (*STAGES, "make_sample", "model_card", "review", "verify")
 
 
 def stage(name: str) -> dict:
@@ -78,10 +78,27 @@ def test_every_member_is_evaluated_and_exported(name):
     }
 
 
+def test_the_verifier_and_every_member_are_artifacts_that_the_pipeline_makes():
+    values = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    members = set(yaml.safe_load((ROOT / "params.yaml").read_text())["members"])
+    paths = {name: artifact["path"] for name, artifact in values["artifacts"].items()}
+    assert paths == {member: f"models/{member}" for member in members} | {
+        "verifier": "models/verifier.tflite",
+        "verifier-description": "models/verifier.json",
+    }
+    assert {"models/verifier.tflite", "models/verifier.json"} < set(
+        map(str, stage("export")["outs"])
+    )
+    assert stage("train")["outs"][0] == "models/${key}"
+    for artifact in values["artifacts"].values():
+        assert artifact.keys() == {"path", "type", "desc", "labels"}
+
+
 def test_the_default_remote_is_the_teams_bucket():
     config = (ROOT / ".dvc/config").read_text()
     assert "remote = gcs" in config
     assert "url = gs://handsome-dracula/machine-learning" in config
+    assert "verify = true" in config  # else DVC takes over what was damaged in the bucket
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

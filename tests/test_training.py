@@ -3,11 +3,14 @@
 import itertools
 import json
 import os
+import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -16,7 +19,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from faceverify import model, training
+from faceverify import model, store, training
 from faceverify.errors import InputError
 from faceverify.landmarks import find_landmarks, flatten
 from faceverify.photos import decode_aligned
@@ -491,22 +494,82 @@ def test_the_stage_from_scratch_gives_the_same_bytes_wherever_it_runs(trained, p
     assert outs(folder, "ja") == trained[2]
 
 
-def test_a_killed_stage_goes_on_and_gives_the_same_bytes(trained, prepare):
-    folder = prepare({"ja": {}})
-    with subprocess.Popen(
-        **stage(folder, "ja"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
+def stop(folder, after_epoch, pause, kind):
+    """Start the stage and send it a signal some seconds after an epoch; give what it printed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(**stage(folder, "ja"), **pipes) as process:
         for line in process.stdout:
-            if line.startswith("epoch 2/8 "):
-                process.send_signal(signal.SIGKILL)
+            if line.startswith(f"epoch {after_epoch}/8 "):
+                time.sleep(pause)
+                process.send_signal(kind)
                 break
-    assert process.returncode == -signal.SIGKILL
-    assert not (folder / "models").exists()
+        return process.communicate()[1], process.returncode
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_stage_killed_at_random_steps_goes_on_and_gives_the_same_bytes(trained, prepare, seed):
+    chance = random.Random(seed)
+    folder = prepare({"ja": {}})
+    for earliest in (1, 4):
+        epoch, pause = chance.randint(earliest, earliest + 1), chance.uniform(0, 0.02)
+        assert stop(folder, epoch, pause, signal.SIGKILL)[1] == -signal.SIGKILL
+        assert not (folder / "models").exists()
 
     printed = train(folder, "ja")
-    done = int(re.search(r"ja: going on after epoch (\d) of 8", printed)[1])
-    assert 2 <= done < 8
+    assert 4 <= int(re.search(r"ja: going on after epoch (\d) of 8", printed)[1]) < 8
     assert outs(folder, "ja") == trained[2]
+
+
+def test_an_interrupted_stage_says_how_to_go_on(trained, prepare):
+    folder = prepare({"ja": {}})
+    errors, code = stop(folder, 2, 0, signal.SIGINT)
+    assert code == 130
+    (done,) = re.findall(
+        r"^train\.py: error: stopped after epoch (\d) of 8; run the same command again to go on "
+        r"from there$",
+        errors,
+        re.MULTILINE,
+    )
+    assert "Traceback" not in errors
+    assert f"ja: going on after epoch {done} of 8" in train(folder, "ja")
+    assert outs(folder, "ja") == trained[2]
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["brain features", "progress"])
+def test_a_full_disk_is_one_line_and_leaves_the_previous_model(trained, prepare, cached):
+    folder = prepare({"ja": {}}, dropout=0.3)
+    shutil.copytree(trained[0] / "models", folder / "models")
+    if cached:
+        shutil.copytree(trained[0] / ".cache", folder / ".cache")
+    room = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))}
+    result = subprocess.run(**stage(folder, "ja"), **room, capture_output=True)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == (
+        "train.py: error: File too large; make room and run the same command again"
+    )
+    assert "Traceback" not in result.stderr
+    kept = {name: made for name, made in trained[2].items() if name.startswith("models/")}
+    assert {n: made for n, made in outs(folder, "ja").items() if n in kept} == kept
+    assert not list(folder.rglob("*.tmp-*"))
+    train(folder, "ja")
+    name = "models/ja/tower.weights.h5"
+    assert outs(folder, "ja")[name] != kept[name]
+
+
+def test_a_model_that_finds_no_room_leaves_the_previous_one(trained, tmp_path):
+    shutil.copytree(trained[0] / "models/ja", tmp_path / "ja")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "ja").iterdir()}
+    loaded = store.load(tmp_path / "ja")
+    loaded.tower.set_weights([weight + 1 for weight in loaded.tower.get_weights()])
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*tower\.weights\.h5'"):
+            store.save(tmp_path / "ja", loaded)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "ja").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["ja"]
 
 
 def test_an_unknown_member_is_refused_in_one_line(trained):

@@ -18,7 +18,8 @@ def made_thetas(noise, pairs=2000, seed=4):
 def test_the_fit_matches_scikit_learn():
     thetas, same = made_thetas((0.1, 0.2, 0.3))
     strength = 1 / (2 * weighting.RIDGE * len(same))
-    reference = LogisticRegression(C=strength, tol=1e-10, max_iter=1000).fit(thetas.T, same)
+    scaled = thetas.T / thetas.std()
+    reference = LogisticRegression(C=strength, tol=1e-10, max_iter=1000).fit(scaled, same)
     slopes = -reference.coef_[0]
     assert (slopes > 0).all()
     np.testing.assert_allclose(weighting.fitted(thetas, same), slopes / slopes.sum(), atol=2e-3)
@@ -30,6 +31,13 @@ def test_a_better_member_weighs_more_and_one_that_misleads_nothing():
     weights = weighting.fitted(thetas, same)
     assert weights[0] > weights[1] > 0
     assert weights[2] == 0
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e3])
+def test_the_scale_of_theta_changes_nothing(scale):
+    thetas, same = made_thetas((0.1, 0.2, 0.3))
+    expected = weighting.fitted(thetas, same)
+    np.testing.assert_allclose(weighting.fitted(scale * thetas, same), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("members", [1, 3, 7])

@@ -24,11 +24,10 @@ def stored(
         return np.load(path, mmap_mode="r")
     except (FileNotFoundError, EOFError, ValueError):
         pass  # not there, or cut off
-    with replacing(path) as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-        row = 0
+    # Not through a map: on a full disk, writing into one kills the process.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
         for batch in batches():
-            array[row : row + len(batch)] = batch
-            row += len(batch)
-        array.flush()
+            file.write(np.ascontiguousarray(batch, "<f4"))
     return np.load(path, mmap_mode="r")

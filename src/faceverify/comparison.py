@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from faceverify.summary import ENDS, FIGURES, MORE_IS_BETTER, Figures, interval, markdown
 
-BETTER, WORSE = "▲ better", "▼ worse"
 NOISE, UNKNOWN = "within noise", "no interval"
 
 
@@ -39,13 +38,14 @@ def change(old: Figures, new: Figures, name: str) -> dict[str, float | None]:
 
 
 def verdict(grown: Figures, name: str) -> str:
-    """Whether a figure that changed got better or worse, or that chance alone explains it."""
+    """An arrow that tells better from worse, and whether chance alone explains the change."""
     value, low, high = (grown[f"{name}{end}"] for end in ENDS)
     if value is None:
         return UNKNOWN
-    if low <= 0 <= high:
+    if value == 0:
         return NOISE
-    return BETTER if (value > 0) == MORE_IS_BETTER[name] else WORSE
+    arrow, word = ("▲", "better") if (value > 0) == MORE_IS_BETTER[name] else ("▼", "worse")
+    return f"{arrow} {NOISE if low <= 0 <= high else word}"
 
 
 def figures_table(old: Mapping[str, Figures], new: Mapping[str, Figures]) -> str:

@@ -1,8 +1,12 @@
 """What goes wrong by a user's mistake, and how a script reports it."""
 
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+# What the system says when a disk, a quota or the largest size of a file is reached.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class InputError(Exception):
@@ -27,9 +31,10 @@ def run(main: Callable[[], None]) -> None:
         if error.filename is None and error.errno is None:
             raise  # raised by a library for its own reasons, not by the operating system
         place = f"{error.filename}: " if error.filename else ""
-        sys.exit(_report(script, f"{place}{error.strerror}", 2))
-    except KeyboardInterrupt:
-        sys.exit(_report(script, "stopped; run the same command again", 130))
+        remedy = "; make room and run the same command again" if error.errno in _FULL else ""
+        sys.exit(_report(script, f"{place}{error.strerror}{remedy}", 2))
+    except KeyboardInterrupt as stop:
+        sys.exit(_report(script, str(stop) or "stopped; run the same command again", 130))
 
 
 def _report(script: str, message: str, code: int) -> int:

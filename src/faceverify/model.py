@@ -6,6 +6,8 @@ The brain is cut out of a published network; the rest, trained from scratch, is 
 faces of a pair pass through one set of weights, and theta is the angle between their tails.
 """
 
+import os
+import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -102,6 +104,18 @@ def load_weights(model: keras.Model, path: Path | str) -> None:
         model.load_weights(path)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(f"{path} does not fit the {model.name}: {error}") from None
+
+
+def save_weights(model: keras.Model, path: Path) -> None:
+    """Write a `.weights.h5` file; OSError when the disk is full, as for any other file."""
+    try:
+        model.save_weights(path)
+    except (OSError, RuntimeError) as error:
+        # HDF5 says so only in the text of errors of its own.
+        code = re.search(r"errno = (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
 
 
 def write_checksum(path: Path) -> None:

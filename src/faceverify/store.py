@@ -10,7 +10,7 @@ import keras
 
 from faceverify.errors import InputError
 from faceverify.files import read_json, replacing_folder, write_json
-from faceverify.model import Tower, build_brain, build_tower, load_weights
+from faceverify.model import Tower, build_brain, build_tower, load_weights, save_weights
 
 
 class TrainedModel(NamedTuple):
@@ -29,8 +29,8 @@ def save(folder: Path, model: TrainedModel) -> None:
     """Write a model as a whole: `model.json`, `brain.weights.h5` and `tower.weights.h5`."""
     with replacing_folder(folder) as temporary:
         write_json(temporary / "model.json", model.description, indent=2)
-        model.brain.save_weights(temporary / "brain.weights.h5")
-        model.tower.save_weights(temporary / "tower.weights.h5")
+        save_weights(model.brain, temporary / "brain.weights.h5")
+        save_weights(model.tower, temporary / "tower.weights.h5")
 
 
 def load(folder: Path) -> TrainedModel:

@@ -185,7 +185,7 @@ def fit(
     """Train from where `progress` stands to `epochs`, and leave the best epoch's weights.
 
     `report` gets every epoch's figures, those of a run taken up again first. Raises InputError
-    when the loss is no longer a number.
+    when the loss is no longer a number, and KeyboardInterrupt with a message when it is stopped.
     """
     for logs in progress.history:
         report(logs)
@@ -205,6 +205,9 @@ def fit(
         if cause:
             raise cause from None
         raise
+    except KeyboardInterrupt:
+        done = f"stopped after epoch {len(progress.history)} of {epochs}"
+        raise KeyboardInterrupt(f"{done}; run the same command again to go on from there") from None
     progress.restore_best()
 
 

@@ -34,9 +34,11 @@ def fitted(thetas: np.ndarray, same: np.ndarray) -> np.ndarray:
 
     `thetas` (M, P) are the members' scores, `same` (P,) is true for genuine pairs. A logistic
     regression of `same` on the scores whose slopes cannot favour impostors; the weights are the
-    slopes over their sum, in thousandths that sum to 1. Uniform where no member tells anything.
+    slopes over their sum, in thousandths that sum to 1. Uniform where no member tells anything or
+    one kind of pair is missing.
     """
     members, pairs = thetas.shape
+    thetas = thetas / (thetas.std() or 1)  # the ridge means the same at every scale of theta
     sign = np.where(same, 1.0, -1.0)
 
     def loss(slopes: np.ndarray) -> tuple[float, np.ndarray]:
@@ -46,8 +48,11 @@ def fitted(thetas: np.ndarray, same: np.ndarray) -> np.ndarray:
         return value, np.append(-thetas @ wrong + 2 * RIDGE * slopes[:-1], wrong.sum())
 
     bounds = [(0, None)] * members + [(None, None)]
-    found = minimize(loss, np.zeros(members + 1), jac=True, method="L-BFGS-B", bounds=bounds)
-    slopes = found.x[:-1]
+    slopes = np.zeros(members)
+    if same.any() and not same.all():
+        start = np.zeros(members + 1)
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+        slopes = found.x[:-1]
     if slopes.sum() == 0:
         slopes = np.ones(members)
     weights = np.round(slopes / slopes.sum(), DECIMALS)

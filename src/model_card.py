@@ -1,0 +1,90 @@
+"""Write the measured part of the model card anew, from metrics/ and params.yaml."""
+
+import argparse
+from pathlib import Path
+
+from faceverify import errors, files, parameters, summary
+
+CARD, METRICS = Path("docs/model_card.md"), Path("metrics")
+BEGIN, END = "<!-- measured: `make card` writes this part -->", "<!-- end of the measured part -->"
+
+
+def main() -> None:
+    """Put today's figures between the card's two marks."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    settings = parameters.load(Path("params.yaml"))
+    text = read(CARD)
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        raise errors.InputError(
+            f"{CARD} must have {BEGIN!r} once, and {END!r} once below it; bring it from git"
+        )
+    with files.replacing(CARD) as temporary:
+        temporary.write_text(
+            f"{before}{BEGIN}\n\n{measured(settings)}\n\n{END}{after}", encoding="utf-8"
+        )
+    print(f"{CARD} has the figures of {METRICS}")
+
+
+def read(path: Path) -> str:
+    """A text file of the repository; InputError where it is missing."""
+    if not path.is_file():
+        raise errors.InputError(f"{path} is missing; bring it from git, or `dvc repro` makes it")
+    return path.read_text(encoding="utf-8")
+
+
+def measured(settings: parameters.Parameters) -> str:
+    """All that depends on the run: what decides, on whom it was judged, figures, the app's file."""
+    try:
+        details = files.read_json(METRICS / "details.json")
+        ensemble, export = details["ensemble"], files.read_json(METRICS / "export.json")
+        paragraphs = [decision(settings, ensemble), read(METRICS / "summary.md").strip()]
+        paragraphs += [groups(ensemble["groups"]), app_file(export)]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise errors.InputError(
+            f"{METRICS} lacks what the card shows ({error!r}); run `dvc repro`"
+        ) from None
+    return "\n\n".join(paragraphs)
+
+
+def decision(settings: parameters.Parameters, ensemble: dict) -> str:
+    """How a registration is decided, and the people and pairs behind the figures."""
+    weights = " + ".join(f"{weight:g} {name}" for name, weight in settings.ensemble.items())
+    val, train = ensemble["val"], ensemble["train"]
+    return (
+        f"theta = {weights}; a registration is accepted when theta < "
+        f"{settings.accept_threshold:g} radians. Trained on {train['people']} people; judged on "
+        f"{val['genuine']} genuine and {val['impostor']} impostor pairs of {val['people']} other "
+        "people (95% intervals in brackets):"
+    )
+
+
+def groups(report: dict[str, dict]) -> str:
+    """The ensemble's error rates by attribute group, for the groups that have pairs."""
+    rows = [
+        [
+            name,
+            str(figures["genuine"]),
+            summary.interval(figures, "fnmr"),
+            str(figures["impostor"]),
+            summary.interval(figures, "fmr"),
+        ]
+        for name, figures in report.items()
+        if figures["genuine"] or figures["impostor"]
+    ]
+    header = ["attribute", "genuine pairs", "fnmr", "impostor pairs", "fmr"]
+    return f"By attribute of the two photos:\n\n{summary.markdown(header, rows)}"
+
+
+def app_file(export: dict) -> str:
+    """What the exported file differs in from the models above."""
+    return (
+        f"`models/verifier.tflite` ({export['bytes'] / 1e6:.1f} MB, float16 weights) gives a theta "
+        f"at most {export['max_delta_theta']['ensemble']:g} radians off the float32 models' on "
+        f"{export['pairs']} pairs, and decides {export['changed_decisions']} of them otherwise."
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)
