@@ -1,6 +1,8 @@
 """Tests of review.py: the report of a pull request, with real git and DVC."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -175,14 +177,18 @@ def test_the_base_is_where_the_branch_left_it(branch):
     assert sections(text)["Parameters"] == "No parameter differs."
 
 
-def test_a_clone_without_cache_says_what_it_cannot_tell_and_does_not_wait_for_a_remote(
-    branch, tmp_path
-):
+def test_a_clone_without_cache_says_what_it_cannot_tell_and_asks_no_remote(branch, tmp_path):
     set_alpha(branch, 0.7)
     branch.dvc("repro", "--quiet")
     branch.commit("A change")
     clone = branch.clone(tmp_path / "clone")
-    found = sections(report(clone, "origin/main"))
+    with socket.create_server(("127.0.0.1", 0)) as bucket:
+        address = f"http://127.0.0.1:{bucket.getsockname()[1]}"
+        clone.dvc("remote", "modify", "--local", "gcs", "endpointurl", address)
+        found = sections(report(clone, "origin/main"))
+        bucket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            bucket.accept()
     assert "| `models/ja/` | modified | 2 files, 7 B | 2 files, 7 B |" in found["Data and models"]
     assert "cache lacks `models/ja/` of one side or both" in found["Data and models"]
     assert "dvc fetch --all-commits" in found["Data and models"]
@@ -303,3 +309,37 @@ def test_every_action_is_pinned_and_no_script_is_built_from_what_others_write(wo
             assert "${{" not in step.get("run", "")
             if "checkout" in step.get("uses", ""):
                 assert step["with"]["persist-credentials"] is False
+
+
+def test_the_workflow_writes_the_report_with_make(workflow, clone, tmp_path):
+    changed = clone.copy(tmp_path / "clone")
+    changed.git("switch", "--quiet", "--create", "change")
+    (changed.folder / "NOTES.md").write_text("A text")
+    changed.commit("A text")
+    own = changed.folder / ".venv"  # this environment, as the set-up leaves it
+    own.mkdir()
+    for entry in Path(sys.prefix).iterdir():
+        if entry.name != "installed":
+            (own / entry.name).symlink_to(entry)
+    (own / "installed").touch()
+    (step,) = (s for s in workflow["jobs"]["report"]["steps"] if s.get("name"))
+    environment = {
+        "BASE": changed.git("rev-parse", "main").strip(),
+        "PAGE": "https://github.com/some/repository/actions/runs/1",
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+    }
+    done = subprocess.run(
+        ["bash", "-e", "-c", step["run"]],
+        cwd=changed.folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (changed.folder / "report.md").read_text()
+    assert text == (tmp_path / "summary.md").read_text()
+    assert text.startswith("# Review: ")
+    assert sections(text)["Metrics"] == "No figure differs in `metrics/summary.json`."
+    assert text.endswith(
+        "an artifact of [this run](https://github.com/some/repository/actions/runs/1).\n"
+    )
