@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import recipe
-from faceverify import backend, errors, features, files
+from faceverify import backend, errors, files
 
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     backend.start()
@@ -19,7 +19,7 @@ from keras import ops
 from tqdm import tqdm
 
 import student as students
-from faceverify import cache, verification
+from faceverify import cache, features, verification
 from faceverify.losses import landmark_loss
 from faceverify.model import Tower, angle, build_brain, build_tower, write_checksum
 from faceverify.photos import decode
