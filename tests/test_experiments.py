@@ -103,3 +103,14 @@ def test_a_run_shared_with_another_member(tuned, bucket, tmp_path):
     assert figures(mar) == figures(tuned)
     weights = "models/ja/tower.weights.h5"
     assert (mar.folder / weights).read_bytes() == (tuned.folder / weights).read_bytes()
+
+
+def test_clearing_up_leaves_what_is_committed(tuned, tmp_path):
+    clone = tuned.copy(tmp_path / "clone")
+    clone.dvc("exp", "remove", *NAMES)
+    clone.dvc("gc", "--workspace", "--all-branches", "--all-experiments", "--force")
+    assert not set(NAMES) & set(clone.dvc("exp", "list", "--name-only").stdout.split())
+    assert clone.json("status", "--json") == {}
+    assert len(list((clone.folder / ".dvc/cache").rglob("*"))) < len(
+        list((tuned.folder / ".dvc/cache").rglob("*"))
+    )

