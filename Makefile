@@ -8,7 +8,7 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test lint sample runs review card
+.PHONY: help demo test lint sample runs review card bench
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
@@ -16,6 +16,7 @@ help:
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make card   bring the figures of the model card up to date"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
+	@echo "make bench  measure verify beside dlib alone, on a quiet machine"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
@@ -45,3 +46,6 @@ runs:
 
 card: .venv/installed
 	python src/model_card.py
+
+bench: .venv/installed
+	python benchmarks/bench_verify.py

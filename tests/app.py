@@ -17,10 +17,7 @@ WEIGHTS = {"ja": 0.75, "mar": 0.25}
 
 
 def make_app(folder: Path, sample: Path) -> Path:
-    """Export two untrained towers on the shipped brain; `models/` and `data/` as in the repository.
-
-    The brain's features alone tell people apart well enough for a test.
-    """
+    """Export two untrained towers on the shipped brain, in `models/` as in the repository."""
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
     kind = shipped["model"]
     cut = {name: kind[name] for name in ("brain", "brain_layer", "brain_view")}

@@ -120,6 +120,14 @@ def test_a_60_pixel_face_is_found(photos, find):
         assert off(face._replace(points=(face.points + 0.5) / 0.4 - 0.5)) < 0.25
 
 
+def test_a_face_far_away_is_found_in_a_large_photo(find, sample):
+    names = [names[0] for names in sample_photos(sample, 2, 1).values()]
+    for name in names:
+        photo = phone_photo(sample / "img_align_celeba" / name, 1500, 2000, 0.09)
+        face = find(photo, any_side=True)
+        assert face.interocular == pytest.approx(38.3 * 2000 * 0.09 / 218, rel=0.15)
+
+
 def test_jpeg_of_quality_10_noise_and_grey_do_no_harm(photos, find):
     rng = np.random.default_rng(1)
     for photo in photos:

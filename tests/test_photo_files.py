@@ -157,6 +157,11 @@ def test_a_decompression_bomb_is_refused_by_its_header(size):
     assert "64 megapixels" in str(fault)
 
 
+def test_webp_has_a_limit_of_its_own():
+    data = encoded(Image.new("RGB", (5000, 4801)), "WEBP", method=0)
+    assert "24 megapixels" in str(refused(data))
+
+
 def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(photo):
     data = encoded(photo, progressive=True)
     start = data.index(b"\xff\xda")

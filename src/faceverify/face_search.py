@@ -14,7 +14,7 @@ from faceverify import landmarks
 from faceverify.photo_files import resized
 
 # Sides of the photo, in pixels, at which faces are searched; dlib's smallest face has 73 pixels.
-SEARCH_SIDES = (320, 640, 1280)
+SEARCH_SIDES = (320, 640, 1280, 2048)
 MAX_ENLARGEMENT = 3
 SMALLEST_FACE = 73
 # Replicated pixels around a photo whose face touches its frame, as a share of its side.

@@ -23,13 +23,15 @@ from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhot
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
+# Of WebP, which is decoded in three copies.
+MAX_WEBP_PIXELS = 24_000_000
 # A progressive JPEG has about 10 scans. Each takes a pass over all pixels and only a few bytes
 # of the file, so that a small file of many scans would keep a machine busy for hours.
 MAX_SCANS = 100
 # What is kept of a larger photo: of 12 megapixels half the side, which JPEG decodes at little cost.
 LEAST_SIDE, LONGEST_SIDE = 1600, 2048
 # Photos that fill more than this, in pixels, are decoded one after the other: memory is bounded.
-LARGE = 2**24
+LARGE = 2**23
 # Rows of the result that are made at once of a photo that has to shrink.
 STRIP = 64
 
@@ -81,7 +83,7 @@ def decode(data: bytes) -> Photo:
     except CaptureError:
         raise
     except Image.DecompressionBombError:
-        raise _too_many_pixels() from None
+        raise _too_many_pixels(MAX_PIXELS) from None
     except Image.UnidentifiedImageError:
         raise UnreadablePhotoError(
             "not a JPEG, PNG, WebP, BMP or TIFF photo; send the photo as JPEG"
@@ -99,10 +101,9 @@ def _check_size(size: int) -> None:
         )
 
 
-def _too_many_pixels() -> TooManyPixelsError:
+def _too_many_pixels(limit: int) -> TooManyPixelsError:
     return TooManyPixelsError(
-        f"the photo has more than {MAX_PIXELS // 1_000_000} megapixels; "
-        "lower the camera's resolution"
+        f"the photo has more than {limit // 1_000_000} megapixels; lower the camera's resolution"
     )
 
 
@@ -112,8 +113,9 @@ _large = threading.Lock()
 def _decode(data: bytes) -> Photo:
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     longest = max(image.size)
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_many_pixels()
+    limit = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
+    if image.width * image.height > limit:
+        raise _too_many_pixels(limit)
     if image.format in ("JPEG", "MPO"):
         _check_scans(data)
         _draft(image)

@@ -112,13 +112,10 @@ class Description(Group):
 class Network:
     """The model file, run by LiteRT; may be called from several threads at once."""
 
-    def __init__(self, data: bytes, threads: int = 1) -> None:
-        """Take a model file's bytes and the CPU threads of one call.
-
-        Raises ValueError for bytes that are no model with the two signatures.
-        """
+    def __init__(self, data: bytes) -> None:
+        """Take a model file's bytes; ValueError for those of no model with the two signatures."""
         with _loading, held_stderr():  # LiteRT tells of its processor delegate
-            interpreter = Interpreter(model_content=data, num_threads=threads)
+            interpreter = Interpreter(model_content=data, num_threads=1)
             interpreter.allocate_tensors()
         if interpreter.get_signature_list() != SIGNATURES:
             raise ValueError("its signatures are not those of a verifier")
@@ -163,8 +160,8 @@ class VerifierFile(NamedTuple):
     network: Network
 
 
-def load(path: Path, threads: int = 1) -> VerifierFile:
-    """Load a `verifier.json` and the model file beside it; `threads` as in `Network`.
+def load(path: Path) -> VerifierFile:
+    """Load a `verifier.json` and the model file beside it.
 
     Raises InputError as `read` does, and for a model file that is missing or is not the one
     that `verifier.json` describes.
@@ -179,7 +176,7 @@ def load(path: Path, threads: int = 1) -> VerifierFile:
     if hashlib.sha256(data).hexdigest() != named.sha256:
         raise InputError(f"{file} is not the file that {path.name} describes; bring both again")
     try:
-        network = Network(data, threads)
+        network = Network(data)
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{file} is no verifier: {error}") from None
     canvas = (description.input.canvas_height, description.input.canvas_width, 3)

@@ -61,12 +61,12 @@ class Verifier:
         self.landmark_model = landmark_model
 
     @classmethod
-    def load(cls, path: Path | str, threads: int = 1) -> "Verifier":
+    def load(cls, path: Path | str) -> "Verifier":
         """Load a `verifier.json` and the two models that it names.
 
-        The model lies beside it; dlib's landmark model beside it or in `../data`. `threads`: the
-        CPU threads that one run of the model uses. Raises InputError, in one line, when a file
-        is missing or is not the one that `verifier.json` describes.
+        The model lies beside it; dlib's landmark model beside it or in `../data`. Raises
+        InputError, in one line, when a file is missing or is not the one that `verifier.json`
+        describes.
         """
         path = Path(path)
         named = verifier_file.read(path).landmark_model
@@ -80,7 +80,7 @@ class Verifier:
         # dlib holds Python's lock while it loads; all else is done meanwhile or in between.
         with ThreadPoolExecutor(2) as pool:
             digest = pool.submit(files.digest, landmark_model)
-            loaded = pool.submit(verifier_file.load, path, threads)
+            loaded = pool.submit(verifier_file.load, path)
             face_search.detector()
             if digest.result() != named.sha256:
                 raise InputError(f"{landmark_model} is not the file that {path.name} describes")
