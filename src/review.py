@@ -104,13 +104,9 @@ def plots_section(base: str) -> str:
     """The page with the plots of both sides, and which of them differ."""
     with files.replacing_folder(PAGE) as temporary:
         run("dvc", "plots", "diff", base, HEAD, "--out", str(temporary))
-    changed = set(run("git", "diff", "--name-only", base, HEAD, "--", "plots").splitlines())
-    differing = [
-        title
-        for plot in parsed(HEAD, "dvc.yaml", yaml.safe_load).get("plots", ())
-        for title, definition in plot.items()
-        if changed & set(definition["y"])
-    ]
+    changed = set(run("git", "diff", "--name-only", base, HEAD).splitlines())
+    drawn = comparison.plot_files(parsed(HEAD, "dvc.yaml", yaml.safe_load).get("plots", ()))
+    differing = [title for title, paths in drawn.items() if changed & paths]
     shown = "".join(f"\n- {title}" for title in differing) or " none."
     return f"Both sides are drawn in `{PAGE}/index.html`. Plots that differ:{shown}"
 

@@ -121,3 +121,18 @@ def test_the_files_inside_a_folder_are_counted_by_what_happened_to_them():
         ["`data/`", "1", "0", "0", "1"],
         ["`models/ja/`", "0", "0", "0", "0"],
     ]
+
+
+def test_a_plot_is_drawn_from_the_files_of_its_y_or_from_the_one_that_it_is_named_for():
+    plots = [
+        {"ROC": {"x": "fmr", "y": {"a.csv": "tar", "b.csv": ["tar", "fmr"]}}},
+        {"c.csv": {"x": "epoch", "y": "loss"}, "d.csv": None},
+        "e.csv",
+    ]
+    assert comparison.plot_files(plots) == {
+        "ROC": {"a.csv", "b.csv"},
+        "c.csv": {"c.csv"},
+        "d.csv": {"d.csv"},
+        "e.csv": {"e.csv"},
+    }
+    assert comparison.plot_files([]) == {}

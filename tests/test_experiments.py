@@ -22,10 +22,10 @@ def tuned(clone, bucket, tmp_path_factory) -> Clone:
     made.dvc("exp", "run", "--queue", "--name", "ja-wrong", "-S", "lr=-1")
     made.dvc("exp", "run", "--queue", "--name", "ja-dropout", "-S", "++members.ja.dropout=0.1,0.2")
     made.dvc("queue", "start", "--jobs", "2")
-    for _ in range(1200):
+    for _ in range(360):  # a worker that dies must not keep the tests waiting for ever
+        time.sleep(5)
         if not {"Queued", "Running"} & set(made.dvc("queue", "status").stdout.split()):
             break
-        time.sleep(1)
     return made
 
 

@@ -139,9 +139,10 @@ def test_two_revisions_are_drawn_beside_each_other(clone, tmp_path):
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
     if not found:
-        pytest.skip("there is no chromium to open DVC's page with")
+        pytest.skip("there is no Chromium to open DVC's page with")
     return found
 
 

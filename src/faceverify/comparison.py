@@ -1,7 +1,7 @@
 """What differs between two revisions, for a reviewer: figures against their noise, and data."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from faceverify.summary import ENDS, FIGURES, MORE_IS_BETTER, Figures, interval, markdown
@@ -129,3 +129,13 @@ def contents_table(difference: Mapping[str, list], folders: list[str]) -> str:
 
 def _path(entry: Mapping) -> str:
     return entry["path"]["new"] if isinstance(entry["path"], dict) else entry["path"]
+
+
+def plot_files(plots: Iterable[str | Mapping]) -> dict[str, set[str]]:
+    """Title -> the files that a plot is drawn from, of the `plots` of a parsed `dvc.yaml`."""
+    found = {}
+    for plot in plots:
+        for title, definition in (plot if isinstance(plot, Mapping) else {plot: None}).items():
+            y = (definition or {}).get("y")
+            found[title] = set(y) if isinstance(y, Mapping) else {title}
+    return found
