@@ -60,9 +60,15 @@ def read_metrics() -> dict[str, float | None]:
     """The ensemble's figures, as `evaluate` has measured them."""
     path = METRICS / "summary.json"
     summary = files.read_json(path)
-    if not isinstance(summary, dict) or not isinstance(summary.get(ENSEMBLE), dict):
+    figures = summary.get(ENSEMBLE) if isinstance(summary, dict) else None
+    if not isinstance(figures, dict) or not all(map(is_figure, figures.values())):
         raise errors.InputError(f"{path} has no figures of the ensemble; run `dvc repro`")
-    return summary[ENSEMBLE]
+    return figures
+
+
+def is_figure(value: object) -> bool:
+    """Whether a value is a rate, or nothing where it is undefined."""
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 def member_thetas(
@@ -84,8 +90,9 @@ def exported_thetas(
     size = features.BATCH_SIZE
     for start in tqdm(range(0, len(rows), size), "Running the export", unit="batch", disable=None):
         part = slice(start, start + size)
-        batch = [judged.read(judged.names[row]) for row in rows[part]]
-        embeddings[part] = network.embed(features.canvases(batch))
+        batch = [judged.names[row] for row in rows[part]]
+        canvases = features.canvases([judged.read(name) for name in batch], batch)
+        embeddings[part] = network.embed(canvases)
     first, second = places.reshape(pairs.photos.shape).T
     theta, by_member = network.compare(embeddings[first], embeddings[second])
     return dict(zip(names, by_member.T, strict=True)) | {ENSEMBLE: theta}

@@ -17,11 +17,11 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
     settings = parameters.load(Path("params.yaml"))
     selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
-    landmarks = files.read_json(PREPARED / "selected.json")
     faces = {name: list(rows.itertuples()) for name, rows in selected.groupby("identity")}
     counts = {len(rows) for rows in faces.values()}
     if len(counts) != 1:
         raise errors.InputError("prepared/selected.csv: people differ in faces; run `dvc repro`")
+    landmarks = tables.read_landmarks(PREPARED / "selected.json", selected.name)
 
     pairing = pairs.Pairing(faces_per_identity=counts.pop(), **settings.pair.model_dump())
     made = pairs.make_pairs(list(faces), pairing, np.random.default_rng(settings.seed))

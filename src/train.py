@@ -96,7 +96,10 @@ def build(settings: parameters.Training, brain_seed: int) -> store.TrainedModel:
 
 def photo_inputs(batch: Sequence[PairRecord], slot: int) -> np.ndarray:
     """For a brain that is trained: the photos themselves, uint8 (B, 218, 218, 3)."""
-    return features.canvases([getattr(record, f"feature{slot}") for record in batch])
+    encoded, names = (
+        [getattr(record, f"{field}{slot}") for record in batch] for field in ("feature", "source")
+    )
+    return features.canvases(encoded, names)
 
 
 def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> training.Inputs:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from faceverify import errors, files, parameters, tables
+from faceverify import errors, files, parameters, photos, tables
 from faceverify.records import PairRecord, write_records
 from faceverify.targets import LandmarkRange
 
@@ -23,8 +23,10 @@ def main() -> None:
     """Fit the landmark range on train, then write both splits, each in a seeded order."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     rng = np.random.default_rng(parameters.load(Path("params.yaml")).seed)
-    table = tables.read(PREPARED / "pairs.csv", tables.PAIRS)
-    numbers = files.read_json(PREPARED / "paired.json")
+    table = tables.read_pairs(PREPARED / "pairs.csv")
+    numbers = tables.read_landmarks(
+        PREPARED / "paired.json", [*table["first"], *table["second"]], label=True
+    )
 
     train = table[table.split == "train"]
     names = [*train["first"], *train["second"]]
@@ -33,7 +35,7 @@ def main() -> None:
         part = table[table.split == split]
         part = part.iloc[rng.permutation(len(part))]
         sizes = [
-            sum((PREPARED / "paired" / name).stat().st_size for name in names)
+            sum(files.inside(PREPARED / "paired", name).stat().st_size for name in names)
             for names in zip(part["first"], part["second"], strict=True)
         ]
         progress = tqdm(records(part, numbers, limits), split, len(part), unit="pair", disable=None)
@@ -47,15 +49,24 @@ def records(
 ) -> Iterator[PairRecord]:
     """The records of some pairs, photos as the encoded bytes that they are."""
     for row in part.itertuples():
+        for name in (row.first, row.second):
+            if numbers[name][-1] != row.label:
+                raise errors.InputError(f"paired.json has another label for {name} than pairs.csv")
         yield PairRecord(
-            feature0=files.inside(PREPARED / "paired", row.first).read_bytes(),
-            feature1=files.inside(PREPARED / "paired", row.second).read_bytes(),
+            feature0=photo(row.first),
+            feature1=photo(row.second),
             target0=limits.normalize(numbers[row.first][:-1]),
             target1=limits.normalize(numbers[row.second][:-1]),
             same=numbers[row.first][-1],
             source0=row.first_source,
             source1=row.second_source,
         )
+
+
+def photo(name: str) -> bytes:
+    """A photo of a pair, encoded as it is."""
+    with photos.named(name):
+        return photos.read(PREPARED / "paired", name)
 
 
 if __name__ == "__main__":

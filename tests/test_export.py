@@ -62,7 +62,7 @@ def network(exported):
 @pytest.fixture(scope="module")
 def canvases(sample):
     paths = sorted((sample / "img_align_celeba").iterdir())[:11]  # more than one part
-    return features.canvases([path.read_bytes() for path in paths])
+    return features.canvases([path.read_bytes() for path in paths], list(map(str, paths)))
 
 
 def keras_tails(members, canvases):

@@ -194,7 +194,7 @@ def test_brains_with_equal_weights_that_differ_in_layers_have_other_fingerprints
 
 def test_a_damaged_photo_is_refused_and_nothing_is_stored(brain, photos, tmp_path):
     damaged = photos | {list(photos)[2]: b"no photo"}
-    with pytest.raises(UnusableError, match="not a whole JPEG or PNG"):
+    with pytest.raises(InputError, match=f"{list(photos)[2]}: not a whole JPEG or PNG"):
         features.brain_features(brain, list(photos), damaged.get, tmp_path)
     assert stores(tmp_path) == []
 
@@ -240,7 +240,7 @@ def test_a_loaded_model_gives_the_same_outputs_to_the_bit(photos, tmp_path, cut)
     store.save(tmp_path / "ja", made)
     loaded = store.load(tmp_path / "ja")
     assert loaded.description == made.description
-    canvases = features.canvases(list(photos.values())[:3])
+    canvases = features.canvases(list(photos.values())[:3], list(photos)[:3])
     maps, expected = (m.brain.predict_on_batch(canvases) for m in (loaded, made))
     np.testing.assert_array_equal(maps, expected)
     found, expected = (m.tower.predict_on_batch(maps) for m in (loaded, made))
@@ -293,7 +293,7 @@ def test_damaged_weights_are_named(copied, part, damage):
             "the other's": other.read_bytes(),
         }[damage]
     )
-    with pytest.raises(InputError, match=f"{part}.weights.h5 does not fit the {part}"):
+    with pytest.raises(InputError, match=f"{part}.weights.h5 is not the file that model.json"):
         store.load(copied)
 
 

@@ -368,10 +368,15 @@ def test_an_impossible_wish_ends_in_one_line_and_writes_nothing(tmp_path, change
     ("content", "said"),
     [
         (None, "selected.csv is missing; run `dvc repro`"),
-        ("", "selected.csv is not a table"),
+        ("", "selected.csv, line 1: expected the columns"),
         ("name,identity\n1-0.png,1\n", "selected.csv, line 1: expected the columns"),
         ("name,identity,source\n1-0.png,one,a.jpg\n", "selected.csv, line 2: identity is not a"),
         ("name,identity,source\n1-0.png,1,a\n1-1.png,1,b\n2-0.png,2,c\n", "differ in faces"),
+        ("name,identity,source\n1-0.png,1,a\n1-0.png,1,b\n", "line 3: 1-0.png comes twice"),
+        ("name,identity,source\n1-0.png,1\n", "line 2: 2 cells, not 3"),
+        ("name,identity,source\n../1-0.png,1,a\n", "line 2: name is not a plain file name"),
+        ("name,identity,source\n1-0.png,1,=1+1\n", "line 2: source is not a plain file name"),
+        ("name,identity,source\n", "selected.csv has no rows"),
     ],
 )
 def test_a_broken_table_ends_in_one_line(tmp_path, monkeypatch, content, said):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import select_faces
-from faceverify import alignment, landmarks, photos, selection
+from faceverify import alignment, files, landmarks, photos, selection
 from faceverify.annotations import Attributes
 from faceverify.errors import InputError, UnusableError
 from faceverify.files import inside
@@ -263,16 +263,47 @@ BAD_PREDICTORS = {
 }
 
 
+def summed(path):
+    """Write a file's checksum beside it."""
+    path.with_name(f"{path.name}.sha256").write_text(f"{files.digest(path)}  {path.name}\n")
+    return path
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["without checksum", "with its checksum"])
 @pytest.mark.parametrize("name", BAD_PREDICTORS)
-def test_a_file_that_is_no_predictor_is_refused(sample, tmp_path, name):
+def test_a_file_that_is_no_predictor_is_refused(sample, tmp_path, name, known):
     good = store_predictor(sample, tmp_path / "good.dat").read_bytes()
     (tmp_path / name).write_bytes(BAD_PREDICTORS[name](good))
-    with pytest.raises(InputError, match=f"{name} is not a dlib landmark model"):
+    if known:
+        summed(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} is not (a dlib|dlib's published) landmark model"):
         landmarks.check_predictor(tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", [".dat", ".dat.bz2"])
+def test_a_predictor_of_ones_own_needs_its_checksum(sample, tmp_path, suffix):
+    path = tmp_path / f"own{suffix}"
+    data = store_predictor(sample, tmp_path / "good.dat").read_bytes()
+    path.write_bytes(bz2.compress(data) if suffix == ".dat.bz2" else data)
+    with pytest.raises(InputError, match=r"own.* is not dlib's published.*sha256 is missing"):
+        landmarks.check_predictor(path)
+    landmarks.check_predictor(summed(path))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"own\.dat"):
+        landmarks.check_predictor(path)
+
+
+def test_a_packed_model_that_expands_enormously_is_refused(tmp_path):
+    path = tmp_path / "bomb.dat.bz2"
+    path.write_bytes(bz2.compress(bytes(2**26)) * 100)
+    with pytest.raises(InputError, match=r"bomb\.dat\.bz2 holds more than 256 MB"):
+        landmarks.check_predictor(path)
+    with pytest.raises(InputError, match=r"bomb\.dat\.bz2 holds more than 256 MB"):
+        landmarks.predictor(path)
+
+
 def test_a_predictor_of_other_points_is_refused(sample, tmp_path):
-    path = store_predictor(sample, tmp_path / "five.dat", points=5)
+    path = summed(store_predictor(sample, tmp_path / "five.dat", points=5))
     with pytest.raises(InputError, match=r"five\.dat gives 5 landmarks; use dlib's 68-point"):
         landmarks.check_predictor(path)
 
@@ -296,6 +327,8 @@ def make_project(project, sample, predictor=None):
     rows = [f"{name} 1 -1\n" for name in names]
     (data / "list_attr_celeba.txt").write_text(f"{len(names)}\nYoung Smiling\n{''.join(rows)}")
     (data / PREDICTOR).symlink_to(predictor or sample / PREDICTOR)
+    if predictor:
+        summed(data / PREDICTOR)
     cut = data / "img_align_celeba" / people[2][1]
     spoil(cut, UNUSABLE["not a whole JPEG or PNG file"])
     return people
@@ -371,6 +404,7 @@ def test_the_stage_takes_a_compressed_predictor(tmp_path, sample):
     make_project(tmp_path, sample, predictor)
     packed = f"{PREDICTOR}.bz2"
     (tmp_path / "data" / packed).write_bytes(bz2.compress(predictor.read_bytes()))
+    summed(tmp_path / "data" / packed)
     (tmp_path / "data" / PREDICTOR).unlink()
     changes = {"select.faces_per_identity": 4, "select.landmark_model": packed}
     write_parameters(tmp_path, changes)
@@ -416,9 +450,9 @@ def lead_out(project):
     photo.symlink_to(project / "elsewhere.png")
 
 
-def climb(project):
+def rename_in_lists(project, name):
     for path in (project / "data").glob("*.txt"):
-        path.write_text(path.read_text().replace("000001.png", "../000001.png"))
+        path.write_text(path.read_text().replace("000001.png", name))
 
 
 def drop_photos(project):
@@ -457,11 +491,18 @@ MISTAKES = {
     "no predictor": (replace_predictor(lambda good: None), f"{PREDICTOR} is missing"),
     "bad predictor": (
         replace_predictor(lambda good: b"text"),
-        f"{PREDICTOR} is not a dlib landmark model",
+        f"{PREDICTOR} is not dlib's published landmark model",
     ),
-    "cut predictor": (replace_predictor(lambda good: good[:-1]), "is not a dlib landmark model"),
+    "cut predictor": (replace_predictor(lambda good: good[:-1]), f"not what {PREDICTOR}.sha256"),
+    "a formula": (
+        lambda p: rename_in_lists(p, "=1+1.png"),
+        "identity_CelebA.txt, line 1: '=1+1.png' is not a plain file name",
+    ),
     "a link that leads out": (lead_out, "is a link that leads out of data/img_align_celeba"),
-    "a name that climbs": (climb, "'../000001.png' is not a plain file name"),
+    "a name that climbs": (
+        lambda p: rename_in_lists(p, "../000001.png"),
+        "identity_CelebA.txt, line 1: '../000001.png' is not a plain file name",
+    ),
     "no usable photo": (drop_photos, "no person has enough usable faces"),
     "too many faces wanted": (rewrite("identity: 4", "identity: 6"), "no person has enough"),
     "unknown attribute": (rewrite("require: []", "require: [Hat]"), "no attribute 'Hat'"),

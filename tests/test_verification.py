@@ -298,6 +298,6 @@ def test_a_file_that_is_no_descriptor_model_is_refused(sample, four_photos, tmp_
         path.symlink_to(sample / "shape_predictor_68_face_landmarks.dat")
     else:
         path.write_bytes((sample / NETWORK).read_bytes()[:-999])
-    with pytest.raises(InputError, match="model.dat is not a dlib face descriptor model"):
+    with pytest.raises(InputError, match="model.dat is not dlib's published face descriptor model"):
         baseline.descriptors(*four_photos, path, tmp_path / "cache")
     assert list((tmp_path / "cache").glob("*/rows.npy")) == []

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceverify.errors import InputError
+from faceverify.files import is_plain
 from faceverify.photos import SUFFIXES
 
 
@@ -32,11 +33,12 @@ def read_identities(path: Path) -> dict[str, int]:
     """
     identities: dict[str, int] = {}
     rows = _rows(path)
-    if rows and not _is_photo(rows[0][1][0]):
+    if rows and not _is_photo(rows[0][1][0]) and not _is_number(rows[0][1][-1]):
         rows = rows[1:]  # a header
     for line, fields in rows:
-        if len(fields) != 2 or not _is_photo(fields[0]) or not re.fullmatch(r"\d{1,9}", fields[1]):
+        if len(fields) != 2 or not _is_photo(fields[0]) or not _is_number(fields[1]):
             raise InputError(f"{path}, line {line}: expected `000001.jpg 2880`")
+        _check_name(path, line, fields[0])
         if fields[0] in identities:
             raise InputError(f"{path}, line {line}: {fields[0]} is listed twice; remove one line")
         identities[fields[0]] = int(fields[1])
@@ -53,7 +55,7 @@ def read_attributes(path: Path) -> Attributes:
     """
     rows = _rows(path)
     count = None
-    if rows and len(rows[0][1]) == 1 and rows[0][1][0].isdecimal():
+    if rows and len(rows[0][1]) == 1 and _is_number(rows[0][1][0]):
         count = int(rows.pop(0)[1][0])
     if len(rows) < 2:
         raise InputError(f"{path} lists no photos")
@@ -72,14 +74,17 @@ def _attribute_rows(
     path: Path, rows: list[tuple[int, list[str]]], width: int
 ) -> tuple[list[str], np.ndarray]:
     photos: dict[str, None] = {}
-    values = np.empty((len(rows), width), dtype=bool)
-    present = {"1": True, "-1": False}
-    for i, (line, (photo, *marks)) in enumerate(rows):
+    for line, (photo, *marks) in rows:
         if not _is_photo(photo) or len(marks) != width:
             raise InputError(f"{path}, line {line}: expected a photo name and {width} values")
+        _check_name(path, line, photo)
         if photo in photos:
             raise InputError(f"{path}, line {line}: {photo} is listed twice; remove one line")
         photos[photo] = None
+    # No sooner: what the names promise may be far more than the rows hold.
+    values = np.empty((len(rows), width), dtype=bool)
+    present = {"1": True, "-1": False}
+    for i, (line, (_, *marks)) in enumerate(rows):
         try:
             values[i] = [present[mark] for mark in marks]
         except KeyError as error:
@@ -99,13 +104,23 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     lines = text.split("\n")
     first = next((line for line in lines if line.strip()), "")
     # The official attribute file begins with a lone number: look at the line below it, too.
-    comma = "," in first or (first.strip().isdecimal() and "," in "".join(lines[:3]))
-    separator = re.compile(r"\s*,\s*" if comma else r"\s+")
+    comma = "," in first or (_is_number(first.strip()) and "," in "".join(lines[:3]))
     return [
-        (number, separator.split(line.strip()))
+        (number, [cell.strip() for cell in line.split(",")] if comma else line.split())
         for number, line in enumerate(lines, start=1)
         if line.strip()
     ]
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", text) is not None
+
+
+def _check_name(path: Path, line: int, name: str) -> None:
+    if not is_plain(name):
+        raise InputError(
+            f"{path}, line {line}: {name!r} is not a plain file name; rename the photo"
+        )
 
 
 def _is_photo(name: str) -> bool:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from faceverify.cache import stored
 from faceverify.errors import InputError
+from faceverify.files import digest
 from faceverify.landmarks import unflatten
 from faceverify.photos import decode_aligned
 
@@ -18,6 +19,8 @@ from faceverify.photos import decode_aligned
 # http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
 THRESHOLD = 0.6
 NUMBERS = 128
+# SHA-256 of dlib's dlib_face_recognition_resnet_model_v1.dat.
+PUBLISHED = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 
 
 def descriptors(
@@ -26,10 +29,15 @@ def descriptors(
     """Describe aligned photos, float32 (photos, 128), on all cores, once for equal inputs.
 
     `landmarks` are each photo's 136 numbers in pixels. Raises InputError for a model file that
-    is missing or is none.
+    is missing or is another one: dlib itself may fall over a damaged file.
     """
     if not model_file.is_file():
         raise InputError(f"{model_file} is missing; `python src/make_sample.py` puts it there")
+    if digest(model_file) != PUBLISHED:
+        raise InputError(
+            f"{model_file} is not dlib's published face descriptor model; "
+            "`python src/make_sample.py` brings it"
+        )
 
     def batches() -> Iterator[np.ndarray]:
         jobs = (
@@ -58,7 +66,4 @@ def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.n
 
 @functools.cache
 def _model(file: Path) -> dlib.face_recognition_model_v1:
-    try:
-        return dlib.face_recognition_model_v1(str(file))
-    except RuntimeError as error:
-        raise InputError(f"{file} is not a dlib face descriptor model: {error}") from None
+    return dlib.face_recognition_model_v1(str(file))

@@ -9,11 +9,22 @@ from pathlib import Path
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+# What a message shows of a text that goes on and on: as much of its beginning as of its end.
+_LONGEST = 2000
+
+
 class InputError(Exception):
-    """Bad data, parameters or surroundings; the message is one line that says what to do."""
+    """Bad data, parameters or surroundings; the message is one line that says what to do.
+
+    It may quote hostile data: what cannot be printed is escaped, and a very long text is cut.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(message.split())
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+        # A terminal would obey some characters.
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
 
 
 class UnusableError(InputError):

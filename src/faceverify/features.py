@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from faceverify.cache import stored
 from faceverify.files import sha256
-from faceverify.photos import decode_aligned, to_canvas
+from faceverify.photos import CANVAS_SIZE, decode_aligned, named, to_canvas
 
 BATCH_SIZE = 32
 # Change this when photos reach the brain in another way: old features are then left alone.
@@ -46,7 +46,7 @@ def brain_features(
 
     `read` gives a photo's encoded bytes by its name. Gives the features, float32 (distinct
     photos, height, width, channels), and the row of each of `names`. Whoever asks for the same
-    photos, by whatever names, gets what is stored. Raises UnusableError for a damaged photo.
+    photos, by whatever names, gets what is stored. Raises InputError for a damaged photo.
     """
     digests = [sha256(read(name)) for name in names]
     names_of = dict(sorted(zip(digests, names, strict=True)))
@@ -68,10 +68,17 @@ def run_photos(
     """A model's outputs for photos, a batch at a time, with a progress bar."""
     starts = range(0, len(names), BATCH_SIZE)
     for start in tqdm(starts, f"Running the {model.name}", unit="batch", disable=None):
-        batch = [read(name) for name in names[start : start + BATCH_SIZE]]
-        yield model.predict_on_batch(canvases(batch))
+        part = names[start : start + BATCH_SIZE]
+        yield model.predict_on_batch(canvases([read(name) for name in part], part))
 
 
-def canvases(encoded: Sequence[bytes]) -> np.ndarray:
-    """Decode photos and bring them to the brain's canvas, uint8 (photos, 218, 218, 3)."""
-    return np.stack([to_canvas(decode_aligned(photo)) for photo in encoded])
+def canvases(encoded: Sequence[bytes], names: Sequence[str]) -> np.ndarray:
+    """Decode photos and bring them to the brain's canvas, uint8 (photos, 218, 218, 3).
+
+    Raises InputError, with the name, for one that is damaged.
+    """
+    found = np.empty((len(encoded), CANVAS_SIZE, CANVAS_SIZE, 3), np.uint8)
+    for place, photo, name in zip(found, encoded, names, strict=True):
+        with named(name):
+            place[:] = to_canvas(decode_aligned(photo))
+    return found

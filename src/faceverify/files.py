@@ -4,11 +4,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from faceverify.errors import InputError
+
+# A spreadsheet takes a cell that begins so for a formula.
+FORMULA_STARTS = tuple("=+-@\t\r\n")
+NAME_BYTES = 255  # of a file name, on every usual file system
 
 
 @contextmanager
@@ -50,20 +55,52 @@ def write_json(path: Path, value: object, indent: int | None = None) -> None:
 def read_json(path: Path) -> object:
     """Parse a JSON file; one that is missing or broken is an `InputError` that names it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run `dvc repro` to make it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON ({error}); run `dvc repro` again") from None
+
+
+def parse_json(data: bytes) -> object:
+    """Parse JSON in UTF-8; ValueError also for a key that comes twice, NaN and endless nesting."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        keys = Counter(key for key, _ in pairs)
+        if len(keys) < len(pairs):
+            raise ValueError(f"the key {keys.most_common(1)[0][0]!r} comes twice")
+        return dict(pairs)
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def is_plain(name: str) -> bool:
+    """Whether a file name from data names a file in a folder, and nothing else to any program.
+
+    Not so one that is absolute, climbs, is too long, holds a separator, NUL, newline or anything
+    that cannot be printed, and one that a spreadsheet takes for a formula or a command for an
+    option.
+    """
+    return (
+        name not in ("", ".", "..")
+        and not name.startswith(FORMULA_STARTS)
+        and not any(c in "/\\" or not c.isprintable() for c in name)
+        and len(name.encode()) <= NAME_BYTES
+    )
 
 
 def inside(folder: Path, name: str) -> Path:
     """Return `folder/name` for a plain file name from data.
 
-    Raises InputError for a name that is absolute, climbs, holds a separator, NUL or newline, or
-    is a link that leads out of `folder`.
+    Raises InputError for a name that is not plain, and for a link that leads out of `folder`.
     """
-    if not name or name in (".", "..") or any(c in name for c in "/\\\0\r\n"):
+    if not is_plain(name):
         raise InputError(f"{name!r} is not a plain file name; it must name a file in {folder}")
     path = folder / name
     if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
@@ -88,6 +125,17 @@ def digest(path: Path) -> str:
     """SHA-256 of a file, as `sha256sum` prints it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_checksum(path: Path) -> None:
+    """Compare a file with the `<path>.sha256` beside it; InputError when they do not agree."""
+    beside = path.with_name(f"{path.name}.sha256")
+    if not beside.is_file():
+        raise InputError(f"{beside} is missing; `sha256sum` in that folder writes it")
+    if not path.is_file():
+        raise InputError(f"{path} is missing")
+    if beside.read_bytes().split()[:1] != [digest(path).encode()]:
+        raise InputError(f"{path} is not what {beside.name} says; bring both from git again")
 
 
 def folder_files(folder: Path) -> Iterable[Path]:

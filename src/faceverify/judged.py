@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceverify import features, files, model, store, tables, verification
+from faceverify import features, model, photos, store, tables, verification
 
 PREPARED = Path("prepared")
 SPLITS = ("train", "val")
@@ -21,7 +21,8 @@ class Photos(NamedTuple):
 
     def read(self, name: str) -> bytes:
         """A photo's encoded bytes."""
-        return files.inside(PREPARED / "selected", name).read_bytes()
+        with photos.named(name):
+            return photos.read(PREPARED / "selected", name)
 
 
 def load_pairs(
@@ -32,8 +33,8 @@ def load_pairs(
     `genuine_per_identity` is how many genuine pairs a person has, None for all there are.
     """
     selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
-    paired = tables.read(PREPARED / "pairs.csv", tables.PAIRS)
-    landmarks = files.read_json(PREPARED / "selected.json")
+    paired = tables.read_pairs(PREPARED / "pairs.csv")
+    landmarks = tables.read_landmarks(PREPARED / "selected.json", selected.name)
     judged = Photos(
         selected.name.tolist(),
         selected.identity.to_numpy(),

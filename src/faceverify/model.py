@@ -6,22 +6,28 @@ The brain is cut out of a published network; the rest is the tower. Both faces o
 through one set of weights, and theta is the angle between their tails.
 """
 
+import itertools
+import math
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import h5py
 import keras
+import numpy as np
 from keras import layers, ops
 
 from faceverify.errors import InputError
-from faceverify.files import digest
+from faceverify.files import check_checksum, digest
 from faceverify.photos import CANVAS_SIZE, view_corner
 
 LANDMARK_NUMBERS = 136
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
+# Of a tower; the original's has 0.2 million. This many take 400 MB.
+MAX_WEIGHTS = 100_000_000
 
 
 class Tower(NamedTuple):
@@ -59,7 +65,7 @@ def build_brain(
     face = layers.Cropping2D(margins)(photos)
     brain = keras.Model(photos, network(face), name="brain")
     if weights not in (None, "imagenet"):
-        _check_checksum(Path(weights))
+        check_checksum(Path(weights))
         load_weights(brain, weights)
     return brain
 
@@ -85,7 +91,10 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
         raise InputError(f"model.brain_weights: ImageNet weights: {error}") from None
     if layer not in (known.name for known in network.layers):
         raise InputError(f"model.brain_layer: {application} has no layer {layer!r}")
-    features = keras.Model(network.input, network.get_layer(layer).output)
+    output = network.get_layer(layer).output
+    if len(getattr(output, "shape", ())) != 4:
+        raise InputError(f"model.brain_layer: {layer} of {application} gives no feature maps")
+    features = keras.Model(network.input, output)
     photos = keras.Input(shape, name="photo")
     # Each network's module has the scaling that its weights expect.
     scaled = sys.modules[network_class.__module__].preprocess_input(photos)
@@ -93,17 +102,42 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
 
 
 def load_weights(model: keras.Model, path: Path | str) -> None:
-    """Load a `.weights.h5` file; InputError when it is damaged or of another architecture."""
+    """Load a `.weights.h5` file, which is plain numbers: nothing in it can run as code.
+
+    Raises InputError when it is damaged, of another architecture, leads to another file, or
+    holds what is no number. HDF5 itself may fall over a damaged file: check its hash before.
+    """
     try:
         with h5py.File(path) as file:
-            stored = []
-            file.visititems(lambda _, item: stored.append(isinstance(item, h5py.Dataset)))
+            stored = _stored_shapes(file)
         # Keras itself would pass over weights that the model has no place for.
-        if sum(stored) != len(model.weights):
-            raise ValueError(f"{sum(stored)} arrays for {len(model.weights)} weights")
+        if stored.total() != len(model.weights):
+            raise ValueError(f"{stored.total()} arrays for {len(model.weights)} weights")
+        if stored != Counter(tuple(weight.shape) for weight in model.weights):
+            raise ValueError("its arrays have other shapes")
         model.load_weights(path)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+            raise ValueError("a weight is not a finite number")
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
         raise InputError(f"{path} does not fit the {model.name}: {error}") from None
+
+
+def _stored_shapes(file: h5py.File) -> Counter[tuple[int, ...]]:
+    """The shapes of the arrays in a file; ValueError for a link, and what is not in the file."""
+    # A visitor that raises makes h5py raise SystemError; one that returns something stops.
+    leads_away = file.visititems_links(
+        lambda name, link: None if isinstance(link, h5py.HardLink) else name
+    )
+    if leads_away:
+        raise ValueError(f"{leads_away} is a link")
+    items: list[h5py.HLObject] = []
+    file.visititems(lambda _, item: items.append(item))
+    arrays = [item for item in items if isinstance(item, h5py.Dataset)]
+    for array in arrays:
+        # No chunks means no filters either, which could be code or unpack enormously.
+        if array.external or array.is_virtual or array.chunks or array.dtype.kind != "f":
+            raise ValueError(f"{array.name} is not a plain array of numbers in this file")
+    return Counter(array.shape for array in arrays)
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
@@ -124,16 +158,6 @@ def write_checksum(path: Path) -> None:
     path.with_name(f"{path.name}.sha256").write_text(line, encoding="utf-8")
 
 
-def _check_checksum(path: Path) -> None:
-    beside = path.with_name(f"{path.name}.sha256")
-    if not beside.is_file():
-        raise InputError(f"{beside} is missing; `sha256sum` in that folder writes it")
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    if beside.read_text(encoding="utf-8").split()[:1] != [digest(path)]:
-        raise InputError(f"{path} is not what {beside.name} says; bring both from git again")
-
-
 def build_tower(
     feature_shape: tuple[int, ...], sizes: Tower, seed: int, weights: str | None = None
 ) -> keras.Model:
@@ -150,6 +174,7 @@ def build_tower(
             f"model.brain_layer: {height} x {width} features are too small for the head, which "
             "needs 4 x 4; cut the brain at an earlier layer"
         )
+    _check_size(feature_shape, sizes)
     keras.utils.set_random_seed(seed)
     penalty = keras.regularizers.L2(sizes.l2) if sizes.l2 else None
     features = keras.Input(feature_shape, name="features")
@@ -173,13 +198,26 @@ def build_tower(
     tail = layers.Dense(sizes.tail_units[1], activation="tanh", name="tail1")(x)
     tower = keras.Model(features, {"landmarks": landmarks, "tail": tail}, name="tower")
     if weights is not None:
-        _check_checksum(Path(weights))
+        check_checksum(Path(weights))
         try:
             load_weights(tower, weights)
         except InputError as error:
             remedy = "`model.tower_weights: null` starts from random ones"
             raise InputError(f"{error}; {remedy}") from None
     return tower
+
+
+def _check_size(feature_shape: tuple[int, ...], sizes: Tower) -> None:
+    """InputError for a tower that no machine can hold."""
+    height, width, channels = feature_shape
+    flat = (height - 2) // 2 * ((width - 2) // 2) * sizes.head_filters
+    units = [flat, *sizes.neck_units, LANDMARK_NUMBERS, *sizes.tail_units]
+    weights = 9 * channels * sizes.head_filters + sum(map(math.prod, itertools.pairwise(units)))
+    if weights > MAX_WEIGHTS:
+        raise InputError(
+            "model: head_filters, neck_units and tail_units make a tower of more than "
+            f"{MAX_WEIGHTS:,} weights; make them smaller"
+        )
 
 
 def build_siamese(face: keras.Model) -> keras.Model:

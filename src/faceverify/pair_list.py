@@ -24,8 +24,6 @@ SLOTS = ("first", "second")
 COLUMNS = (*SLOTS, "theta", "decision", "error")
 ACCEPT, REJECT = "accept", "reject"
 IDENTICAL = "warning: both photos are one and the same file"
-# A spreadsheet takes a cell that begins so for a formula.
-FORMULA_STARTS = tuple("=+-@\t\r\n")
 
 
 def score(
@@ -170,4 +168,4 @@ def _scored(
 
 
 def _plain(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+    return f"'{cell}" if cell.startswith(files.FORMULA_STARTS) else cell

@@ -6,12 +6,25 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
+from yaml.composer import ComposerError
+from yaml.constructor import ConstructorError
 
 from faceverify.errors import InputError
-from faceverify.schema import Angle, Capture, Group, MemberName, Number, Share, first_fault
+from faceverify.schema import (
+    Angle,
+    Architecture,
+    Capture,
+    Count,
+    Dropout,
+    Group,
+    MemberName,
+    Number,
+    Share,
+    Weight,
+    first_fault,
+)
 
-Weight = Annotated[Number, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+WeightFile = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 # What is judged beside the members has these names.
@@ -56,18 +69,11 @@ class Pair(Group):
         return self
 
 
-class Model(Group):
-    """The architecture; see `faceverify.model` for what each part is."""
+class Model(Architecture):
+    """The architecture, and what its two halves start from."""
 
-    brain: str
-    brain_layer: str
-    brain_view: Annotated[int, Field(ge=32, le=218)]
-    brain_weights: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None
-    brain_trainable: bool
-    head_filters: Count
-    neck_units: Annotated[list[Count], Field(min_length=1)]
-    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
-    tower_weights: Annotated[str, Field(pattern=r"^[^\x00]+$")] | None
+    brain_weights: WeightFile | None
+    tower_weights: WeightFile | None
 
 
 class Evaluate(Group):
@@ -85,7 +91,7 @@ class Training(Group):
     gamma: Weight
     delta: Angle
     lr: Annotated[Number, Field(gt=0)]
-    dropout: Annotated[Number, Field(ge=0, lt=1)]
+    dropout: Dropout
     l2: Weight
     threshold: Angle
     epochs: Count
@@ -140,6 +146,24 @@ class Parameters(Training):
             raise ValueError(f"members.{name}.{key}: {what}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """Safe YAML without what makes a small file mean an enormous one, or one key two things."""
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise ComposerError(None, None, "write the value out instead of an alias", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
+        known = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in known:
+                raise ConstructorError(None, None, "this key comes twice", key.start_mark)
+            known.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path) -> Parameters:
     """Read and check the pipeline's parameter file.
 
@@ -158,10 +182,13 @@ def read(path: Path, kind: type[_Kind]) -> _Kind:
     not YAML, a key that is unknown or missing, a value of a wrong type or out of its range.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run this from the repository's root") from None
-    except (ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, an impossible date
+    except RecursionError:
+        raise InputError(f"{path} is not valid YAML: it is nested too deeply") from None
+    # Not UTF-8, an impossible date, a tag on what it does not fit: PyYAML lets much through.
+    except (ValueError, LookupError, AttributeError, TypeError, yaml.YAMLError) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no parameters")

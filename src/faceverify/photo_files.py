@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import re
 import stat
 import threading
 from pathlib import Path
@@ -18,16 +17,12 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from faceverify.photos import MAX_BYTES, MAX_PIXELS, MAX_SCANS, START_OF_SCAN, jpeg_markers
 from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 64_000_000
 # Of WebP, which is decoded in three copies.
 MAX_WEBP_PIXELS = 24_000_000
-# A progressive JPEG has about 10 scans. Each takes a pass over all pixels and only a few bytes
-# of the file, so that a small file of many scans would keep a machine busy for hours.
-MAX_SCANS = 100
 # What is kept of a larger photo: of 12 megapixels half the side, which JPEG decodes at little cost.
 LEAST_SIDE, LONGEST_SIDE = 1600, 2048
 # Photos that fill more than this, in pixels, are decoded one after the other: memory is bounded.
@@ -126,23 +121,11 @@ def _decode(data: bytes) -> Photo:
     return Photo(pixels, longest / max(pixels.shape))
 
 
-# The next marker of a JPEG that is not a stuffed zero, a restart or a fill byte.
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-
-
 def _check_scans(data: bytes) -> None:
-    if data.count(bytes([0xFF, _START_OF_SCAN])) <= MAX_SCANS:
+    if data.count(bytes([0xFF, START_OF_SCAN])) <= MAX_SCANS:
         return  # at no cost, for nearly every photo; a video behind it holds such bytes by chance
-    scans, place = 0, 2
-    while found := _MARKER.search(data, place):
-        marker, place = data[found.start() + 1], found.end()
-        if marker == _END_OF_IMAGE:
-            return
-        scans += marker == _START_OF_SCAN
-        if scans > MAX_SCANS:
-            raise UnreadablePhotoError("the JPEG is built abnormally; send another photo")
-        place += int.from_bytes(data[place : place + 2])
+    if sum(marker == START_OF_SCAN for marker, _ in jpeg_markers(data)) > MAX_SCANS:
+        raise UnreadablePhotoError("the JPEG is built abnormally; send another photo")
 
 
 def _draft(image: Image.Image) -> None:

@@ -1,9 +1,17 @@
 """Photos as the model sees them: one decoder and one resize, for training and for `verify`."""
 
+import math
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import cv2
 import numpy as np
 
-from faceverify.errors import UnusableError
+from faceverify.errors import InputError, UnusableError
+from faceverify.files import inside
 
 # CelebA's aligned photos; https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html
 PHOTO_WIDTH, PHOTO_HEIGHT = 178, 218
@@ -13,18 +21,65 @@ CANVAS_SIZE = 218
 _FACE_CENTRE = (109, 125)
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
+# No landmark of a face on an aligned photo lies this many pixels away.
+FARTHEST = 10_000
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 64_000_000
+# A progressive JPEG has about 10 scans. Each takes a pass over all pixels and only a few bytes
+# of the file, so that a small file of many scans would keep a machine busy for hours.
+MAX_SCANS = 100
+
 # How the two formats begin and end. libjpeg fills a cut-off photo with grey and only warns.
-_FORMATS = ((b"\xff\xd8\xff", b"\xff\xd9"), (b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"))
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
+_FORMATS = ((_JPEG, b"\xff\xd9"), (_PNG, b"IEND\xaeB`\x82"))
+# The next marker of a JPEG that has a length: no stuffed zero, restart or fill byte.
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# What gives a frame its size; three markers between them mean something else.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def read(folder: Path, name: str) -> bytes:
+    """Read a photo of the data, still encoded; `name` is a plain file name.
+
+    Raises UnusableError for one that is missing, larger than MAX_BYTES, or no regular file:
+    reading a pipe could wait forever.
+    """
+    path = inside(folder, name)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UnusableError("missing file") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UnusableError("not a file")
+    if status.st_size > MAX_BYTES:
+        raise UnusableError(f"larger than {MAX_BYTES // 2**20} MB")
+    return path.read_bytes()
+
+
+@contextmanager
+def named(photo: Path | str) -> Iterator[None]:
+    """Put a photo's name to the reason why it cannot be used: InputError from UnusableError."""
+    try:
+        yield
+    except UnusableError as error:
+        raise InputError(f"{photo}: {error}; run `dvc repro`") from None
 
 
 def decode(encoded: bytes) -> np.ndarray:
     """Decode a JPEG or PNG to RGB, uint8 (height, width, 3), grey ones too.
 
     JPEG goes through libjpeg's accurate integer transform. An orientation tag is not applied:
-    CelebA's photos are stored upright. Raises UnusableError when the bytes are not a whole photo.
+    CelebA's photos are stored upright. Raises UnusableError when the bytes are not a whole photo,
+    and by the header alone for one of more than MAX_PIXELS.
     """
-    if not any(encoded.startswith(start) and end in encoded[-64:] for start, end in _FORMATS):
-        raise UnusableError("not a whole JPEG or PNG file")
+    width, height = _size(encoded)
+    if width * height > MAX_PIXELS:
+        raise UnusableError(f"more than {MAX_PIXELS // 1_000_000} megapixels")
+    return _decode(encoded)
+
+
+def _decode(encoded: bytes) -> np.ndarray:
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         photo = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
@@ -37,11 +92,38 @@ def decode(encoded: bytes) -> np.ndarray:
 
 def decode_aligned(encoded: bytes) -> np.ndarray:
     """Decode a photo of CelebA's aligned size, uint8 (218, 178, 3); UnusableError for another."""
-    photo = decode(encoded)
-    height, width = photo.shape[:2]
+    width, height = _size(encoded)
     if (width, height) != (PHOTO_WIDTH, PHOTO_HEIGHT):
         raise UnusableError(f"{width} x {height} pixels, not {PHOTO_WIDTH} x {PHOTO_HEIGHT}")
-    return photo
+    return _decode(encoded)
+
+
+def _size(encoded: bytes) -> tuple[int, int]:
+    """Width and height as the header claims; UnusableError for what is no whole photo."""
+    if not any(encoded.startswith(start) and end in encoded[-64:] for start, end in _FORMATS):
+        raise UnusableError("not a whole JPEG or PNG file")
+    if encoded.startswith(_PNG):
+        return int.from_bytes(encoded[16:20]), int.from_bytes(encoded[20:24])
+    found, scans = (0, 0), 0
+    for marker, place in jpeg_markers(encoded):
+        scans += marker == START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise UnusableError(f"a JPEG of more than {MAX_SCANS} scans")
+        if marker in _FRAMES:  # behind its length and depth: height, then width
+            sides = encoded[place + 5 : place + 7], encoded[place + 3 : place + 5]
+            found = max(found, tuple(map(int.from_bytes, sides)), key=math.prod)
+    return found
+
+
+def jpeg_markers(encoded: bytes) -> Iterator[tuple[int, int]]:
+    """The markers of a JPEG up to its end, and where what belongs to each begins: its length."""
+    place = 2
+    while found := _MARKER.search(encoded, place):
+        marker, place = encoded[found.start() + 1], found.end()
+        if marker == _END_OF_IMAGE:
+            return
+        yield marker, place
+        place += int.from_bytes(encoded[place : place + 2])
 
 
 def to_canvas(photo: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from faceverify.errors import InputError
-from faceverify.files import folder_files, replacing_folder
+from faceverify.files import folder_files, is_plain, replacing_folder
 
 # TensorFlow's guide advises files of 100 to 200 MB; https://www.tensorflow.org/tutorials/load_data/tfrecord
 FILE_BYTES = 150_000_000
@@ -140,12 +140,13 @@ def _decode(payload: bytes) -> PairRecord:
     )
     if target0.shape != (136,) or target1.shape != (136,):
         raise ValueError("a target does not have 136 numbers")
-    return PairRecord(
-        feature["feature0"].bytes_list.value[0],
-        feature["feature1"].bytes_list.value[0],
-        target0,
-        target1,
-        feature["targetD"].float_list.value[0],
-        feature["source0"].bytes_list.value[0].decode(),
-        feature["source1"].bytes_list.value[0].decode(),
-    )
+    if not all(((target >= 0) & (target <= 1)).all() for target in (target0, target1)):
+        raise ValueError("a target is not in 0 .. 1")
+    same = feature["targetD"].float_list.value[0]
+    if same not in (0, 1):
+        raise ValueError("the label is neither 0 nor 1")
+    sources = [feature[f"source{slot}"].bytes_list.value[0].decode() for slot in (0, 1)]
+    if not all(map(is_plain, sources)):
+        raise ValueError("a source is not a plain file name")
+    photos = (feature[f"feature{slot}"].bytes_list.value[0] for slot in (0, 1))
+    return PairRecord(*photos, target0, target1, same, *sources)

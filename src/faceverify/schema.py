@@ -1,6 +1,7 @@
 """How a file that people or programs write is checked: strict groups, ranges, the first fault."""
 
 import math
+import reprlib
 from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -16,10 +17,18 @@ def _number(value: object) -> object:
     return value
 
 
+# Shows enough of any value: what a hostile file holds may be endless.
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxlong = _brief.maxother = 100
+
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[Number, Field(ge=0)]
+Dropout = Annotated[Number, Field(ge=0, lt=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
 Brightness = Annotated[Number, Field(ge=0, le=255)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256
 MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
@@ -27,6 +36,18 @@ class Group(BaseModel):
     """Values that belong together: no other keys, no other types, no changes."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Architecture(Group):
+    """The model's parts; see `faceverify.model` for what each is."""
+
+    brain: str
+    brain_layer: str
+    brain_view: Annotated[int, Field(ge=32, le=218)]
+    brain_trainable: bool
+    head_filters: Count
+    neck_units: Annotated[list[Count], Field(min_length=1, max_length=10)]
+    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
 
 
 class Capture(Group):
@@ -60,5 +81,12 @@ def first_fault(error: ValidationError) -> tuple[str, str]:
         "extra_forbidden": "unknown key",
         "missing": "missing key",
         "value_error": complaint["msg"].removeprefix("Value error, "),
-    }.get(complaint["type"], f"{complaint['msg']} (got {complaint['input']!r})")
+    }.get(complaint["type"], f"{complaint['msg']} (got {_shown(complaint['input'])})")
     return where, what
+
+
+def _shown(value: object) -> str:
+    try:
+        return _brief.repr(value)
+    except ValueError:  # Python writes out no number of more than 4,300 digits
+        return "a number of thousands of digits"

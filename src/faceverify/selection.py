@@ -8,9 +8,8 @@ import numpy as np
 
 from faceverify.annotations import Attributes
 from faceverify.errors import InputError, UnusableError
-from faceverify.files import inside
 from faceverify.landmarks import find_landmarks, flatten
-from faceverify.photos import decode_aligned
+from faceverify.photos import decode_aligned, read
 
 
 class Face(NamedTuple):
@@ -65,18 +64,10 @@ def search_faces(folder: Path, photos: Sequence[str], count: int, predictor_file
         if len(faces) == count or len(photos) - len(failures) < count:
             break
         try:
-            image = _read(folder, photo)
+            image = decode_aligned(read(folder, photo))
             points = find_landmarks(image, predictor_file)
         except UnusableError as error:
             failures.append((photo, str(error)))
         else:
             faces.append(Face(photo, flatten(points)))
     return Search(faces, failures)
-
-
-def _read(folder: Path, photo: str) -> np.ndarray:
-    path = inside(folder, photo)
-    try:
-        return decode_aligned(path.read_bytes())
-    except FileNotFoundError:
-        raise UnusableError("missing file") from None

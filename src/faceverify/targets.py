@@ -8,7 +8,7 @@ import numpy as np
 from faceverify.errors import InputError
 from faceverify.files import read_json, write_json
 from faceverify.landmarks import POINTS
-from faceverify.photos import CANVAS_SIZE, PHOTO_HEIGHT, PHOTO_WIDTH
+from faceverify.photos import CANVAS_SIZE, FARTHEST, PHOTO_HEIGHT, PHOTO_WIDTH
 
 # The 68 x's, then the 68 y's: photo pixels -> canvas pixels.
 CANVAS_SCALE = np.repeat([CANVAS_SIZE / PHOTO_WIDTH, CANVAS_SIZE / PHOTO_HEIGHT], POINTS)
@@ -50,11 +50,11 @@ class LandmarkRange(NamedTuple):
         values = read_json(path)
         try:
             limits = cls(*(np.array(values[name], np.float64) for name in cls._fields))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             limits = None
         if (
             limits is None
-            or any(v.shape != (2 * POINTS,) or not np.isfinite(v).all() for v in limits)
+            or any(v.shape != (2 * POINTS,) or not (np.abs(v) <= FARTHEST).all() for v in limits)
             or (limits.minimum > limits.maximum).any()
         ):
             raise InputError(f"{path} does not hold two times {2 * POINTS} numbers in order")

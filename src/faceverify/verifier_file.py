@@ -1,7 +1,6 @@
 """The exported verifier, read and run without TensorFlow: `verifier.json` and its `.tflite`."""
 
 import hashlib
-import json
 import threading
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -11,9 +10,18 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from pydantic import Field, ValidationError, model_validator
 
 from faceverify.errors import InputError
-from faceverify.files import inside
+from faceverify.files import inside, parse_json
 from faceverify.quiet import held_stderr
-from faceverify.schema import Angle, Capture, Group, MemberName, Number, Share, first_fault
+from faceverify.schema import (
+    Angle,
+    Capture,
+    Digest,
+    Group,
+    MemberName,
+    Number,
+    Share,
+    first_fault,
+)
 
 FORMAT = 1
 SIGNATURES = {
@@ -25,7 +33,6 @@ PHOTOS_AT_ONCE, COMPARED_AT_ONCE = 8, 4096
 # What writes to stderr is held back for the whole process: by one thread at a time.
 _loading = threading.Lock()
 
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Size = Annotated[int, Field(ge=1)]
 
@@ -170,7 +177,8 @@ def load(path: Path) -> VerifierFile:
     named = description.model
     file = inside(path.parent, named.file)
     try:
-        data = file.read_bytes()
+        # A file of another size is not read whole: it may be endless.
+        data = file.read_bytes() if file.stat().st_size == named.bytes else b""
     except FileNotFoundError:
         raise InputError(f"{file} is missing; it belongs beside {path.name}") from None
     if hashlib.sha256(data).hexdigest() != named.sha256:
@@ -194,10 +202,10 @@ def read(path: Path) -> Description:
     missing, not JSON or not such a description.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} is missing; `dvc repro export` or `dvc pull` brings it") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     try:
         return Description.model_validate(values)

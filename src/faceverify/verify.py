@@ -84,7 +84,7 @@ class Verifier:
             face_search.detector()
             if digest.result() != named.sha256:
                 raise InputError(f"{landmark_model} is not the file that {path.name} describes")
-            landmarks.check_predictor(landmark_model)
+            landmarks.predictor(landmark_model)
             return cls(*loaded.result(), landmark_model)
 
     def embed(
