@@ -155,6 +155,26 @@ def test_a_wrong_line_of_names_is_refused(stored, text):
     assert message.startswith(", line 1: expected the attributes' names, each once")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["../1.jpg", "/etc/1.jpg", "a\\b.jpg", "nul\0.jpg", "\x1b[31m.jpg", "=1+1.jpg", "-n.jpg",
+     "@a.png", "+1.jpg", f"{'a' * 252}.jpg"],
+)  # fmt: skip
+def test_a_name_that_is_more_than_a_name_is_refused_with_its_line(stored, name):
+    said = "is not a plain file name; rename the photo"
+    message = refusal(annotations.read_identities, stored(f"000001.jpg 1\n{name} 2\n"))
+    assert message.startswith(", line 2: ")
+    assert message.endswith(said)
+    message = refusal(annotations.read_attributes, stored(f"Male\n{name} 1\n"))
+    assert message.startswith(", line 2: ")
+    assert message.endswith(said)
+
+
+def test_a_broken_first_row_is_not_taken_for_a_header(stored):
+    message = refusal(annotations.read_identities, stored("000001.jp 1\n000002.jpg 2\n"))
+    assert message.startswith(", line 1: expected")
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "3\n", "0\nMale Young\n", "Male Young\n"])
 def test_a_list_without_photos_is_refused(stored, text):
     assert refusal(annotations.read_attributes, stored(text)) == " lists no photos"

@@ -6,7 +6,9 @@ comes of it is the right result, or one line that names the file.
 
 import json
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from faceverify import files
+from helpers import PREDICTOR, ROOT, error_line, run_script
+from hostile import yaml_bombs
+
 # What one process loads.
 LISTS = (
     "identities", "attributes", "parameter_file", "selected_table", "pairs_table",
@@ -81,3 +86,98 @@ def test_there_were_at_least_ten_thousand_cases(tally, capsys):
             )
         print(f"\n{total:,} cases")
     assert total >= LEAST
+
+
+# Whole stages, as a user runs them: file -> what becomes of its bytes, and what the line says.
+FLIPPED = bytes([0xFF])
+STAGES = {
+    "a formula for a file name": (
+        "pair_faces", "prepared/selected.csv", lambda data: data + b'"=1+1.png",1,a.png\n',
+        "selected.csv, line 50: name is not a plain file name",
+    ),
+    "a face without landmarks": (
+        "pair_faces", "prepared/selected.json", lambda data: b'{"1-0.png": []}',
+        "selected.json does not have 136 whole numbers for 1-0.png",
+    ),
+    "aliases that multiply": (
+        "pair_faces", "params.yaml", lambda data: yaml_bombs()[0],
+        "write the value out instead of an alias",
+    ),
+    "a name that climbs": (
+        "write_records", "prepared/pairs.csv",
+        lambda data: data.replace(b"pair-0-0.png", b"../pair-0-0.png", 1),
+        "pairs.csv, line 2: first is not a plain file name",
+    ),
+    "another label": (
+        "write_records", "prepared/paired.json", lambda data: data.replace(b", 1]", b", 0]", 1),
+        "paired.json has another label for",
+    ),
+    "a label that is none": (
+        "write_records", "prepared/paired.json", lambda data: data.replace(b", 1]", b", 2]", 1),
+        "136 whole numbers and a label",
+    ),
+    "a damaged record": (
+        "train", "prepared/train.tfrecord/00000-of-00001.tfrecord",
+        lambda data: data[:500] + FLIPPED + data[501:], "the record is damaged",
+    ),
+    "a range without end": (
+        "train", "prepared/landmark_range.json",
+        lambda data: data.replace(b"[", b"[1e999, ", 1), "landmark_range.json does not hold",
+    ),
+    "a tampered weight file": (
+        "evaluate", "models/ja/tower.weights.h5", lambda data: data[:-1] + FLIPPED,
+        "tower.weights.h5 is not the file that model.json describes",
+    ),
+    "a tower that no machine can hold": (
+        "evaluate", "models/mar/model.json",
+        lambda data: re.sub(rb'"head_filters": \d+', b'"head_filters": 1000000000000000', data),
+        "model.json describes no model: model: head_filters",
+    ),
+    "figures that are none": (
+        "export", "metrics/summary.json", lambda data: data.replace(b": 0.", b": 1e99", 40),
+        "summary.json has no figures of the ensemble",
+    ),
+    "JSON without end": (
+        "verify", "models/verifier.json", lambda data: b"[" * 100_000, "nested too deeply",
+    ),
+    "a tampered model": (
+        "verify", "models/verifier.tflite", lambda data: data[:-1] + FLIPPED,
+        "verifier.tflite is not the file that verifier.json describes",
+    ),
+    "a tampered landmark model": (
+        "verify", f"data/{PREDICTOR}", lambda data: data[:-1] + FLIPPED,
+        "is not the file that verifier.json describes",
+    ),
+    "a photo that claims gigapixels": (
+        "verify", "data/img_align_celeba/000001.png",
+        lambda data: data[:16] + struct.pack(">II", 50_000, 50_000) + data[24:],
+        "ID photo data/img_align_celeba/000001.png: the photo has more than 64 megapixels",
+    ),
+}  # fmt: skip
+ARGUMENTS = {
+    "train": ["ja"],
+    "verify": ["data/img_align_celeba/000001.png", "data/img_align_celeba/000002.png"],
+}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder, but for what commands keep to themselves, by its hash."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    ours = (path for path in paths if not {".git", ".dvc", ".cache"} & set(path.parts))
+    return {str(path): files.digest(path) for path in ours}
+
+
+@pytest.mark.fuzz
+@pytest.mark.parametrize("case", STAGES)
+def test_a_stage_refuses_a_hostile_file_and_writes_nothing(clone, tmp_path, case):
+    script, name, change, said = STAGES[case]
+    folder = clone.copy(tmp_path / "copy").folder
+    data = (folder / name).read_bytes()
+    (folder / name).unlink()  # it may be one with the cache's
+    (folder / name).write_bytes(change(data))
+    assert (folder / name).read_bytes() != data
+    before = contents(folder)
+    line = error_line(run_script(f"{script}.py", folder, *ARGUMENTS.get(script, [])))
+    assert line.startswith(f"{script}.py: error: ")
+    assert said in line
+    assert contents(folder) == before

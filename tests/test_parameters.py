@@ -294,6 +294,30 @@ def test_ensemble_weights_that_do_not_sum_to_one_are_refused(tmp_path, weight):
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("alpha: 1\nalpha: 2\n", "this key comes twice"),
+        ("alpha: &a 1\nbeta: *a\n", "write the value out instead of an alias"),
+        ("[" * 5000, "nested too deeply"),
+        ("alpha: !!int ''\n", "is not valid YAML"),
+    ],
+)
+def test_yaml_that_means_more_than_it_says_is_refused(tmp_path, text, said):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    assert said in refusal(path)
+
+
+def test_what_a_message_quotes_is_short_and_harmless(tmp_path):
+    path = write_parameters(tmp_path, {"epochs": "\x1b[31m" * 10**5})
+    message = refusal(path)
+    assert message.isprintable()
+    assert len(message) < 2500
+    path.write_text(path.read_text().replace("seed: 2356", f"seed: 0x{'F' * 5000}"))
+    assert len(refusal(path)) < 2500
+
+
+@pytest.mark.parametrize(
     ("changes", "odd"),
     [
         ({"ensemble.zoe": 0.0}, "zoe"),

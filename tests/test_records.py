@@ -357,6 +357,23 @@ def test_a_record_with_another_number_of_targets_is_named(tmp_path, target, numb
         records.PairRecords(folder)[0]
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"target0": np.full(136, 1.5, np.float32)}, "a target is not in 0 .. 1"),
+        ({"target1": np.full(136, np.nan, np.float32)}, "a target is not in 0 .. 1"),
+        ({"same": 0.5}, "the label is neither 0 nor 1"),
+        ({"source0": "../000001.jpg"}, "a source is not a plain file name"),
+        ({"source1": "/etc/hostname"}, "a source is not a plain file name"),
+    ],
+)
+def test_a_record_of_impossible_values_is_named(tmp_path, change, said):
+    folder = tmp_path / "val.tfrecord"
+    write(folder, [record(0)._replace(**change)])
+    with pytest.raises(InputError, match=f"byte 0: not a pair record .{said}"):
+        records.PairRecords(folder)[0]
+
+
 def test_a_folder_without_records_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("empty", "absent"):
