@@ -7,10 +7,15 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import joblib
 from tqdm import tqdm
 
-from faceverify import annotations, errors, files, landmarks, parameters, selection
+from faceverify import annotations, files, landmarks, parameters, selection
 
 PREPARED = Path("prepared")
 
