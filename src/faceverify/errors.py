@@ -7,8 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# What the system says when a disk, a quota or the largest size of a file is reached.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What to do when a disk, a quota or the largest size of a file is reached, or writing is forbidden.
+_REMEDIES = dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; make room and run the same command again"
+) | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS),
+    "; see that you may read and write there, then run the same command again",
+)
 _STOPPED = "stopped; run the same command again"
 
 
@@ -51,8 +56,8 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise  # raised by a library for its own reasons, not by the operating system
-        place = f"{error.filename}: " if error.filename else ""
-        remedy = "; make room and run the same command again" if error.errno in _FULL else ""
+        place = f"{error.filename2 or error.filename}: " if error.filename else ""
+        remedy = _REMEDIES.get(error.errno, "")
         sys.exit(_report(f"{place}{error.strerror}{remedy}", 2))
     except KeyboardInterrupt as stop:
         sys.exit(_report(str(stop) or _STOPPED, 130))
