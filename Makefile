@@ -8,11 +8,12 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test fuzz lint sample runs review card bench
+.PHONY: help demo test fuzz faults lint sample runs review card bench
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
 	@echo "make fuzz   try ten thousand hostile files at every reader"
+	@echo "make faults kill every stage, fill its disk and more; see that \`dvc repro\` recovers"
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make card   bring the figures of the model card up to date"
@@ -41,6 +42,9 @@ test: lint sample
 
 fuzz: sample
 	python -m pytest -m fuzz tests/test_fuzz.py
+
+faults: sample
+	python -m pytest -m '' tests/test_faults.py
 
 review: .venv/installed
 	@python src/review.py --base "$(BASE)"

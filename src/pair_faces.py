@@ -1,13 +1,17 @@
 """Stage 1.5: faces -> genuine pairs and anti-pairs, each in train or validation."""
 
 import argparse
-import shutil
 from pathlib import Path
+
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
 
 import numpy as np
 import pandas as pd
 
-from faceverify import errors, files, pairs, parameters, tables
+from faceverify import files, pairs, parameters, photos, tables
 
 PREPARED = Path("prepared")
 
@@ -35,7 +39,8 @@ def main() -> None:
             ):
                 face = faces[identity][k]
                 name = f"{kind}-{n}-{i}{Path(face.name).suffix}"
-                shutil.copyfile(files.inside(PREPARED / "selected", face.name), folder / name)
+                with photos.named(face.name):
+                    (folder / name).write_bytes(photos.read(PREPARED / "selected", face.name))
                 points[name] = [*landmarks[face.name], int(pair.same)]
                 row |= {slot: name, f"{slot}_identity": identity, f"{slot}_source": face.source}
             rows.append(row)

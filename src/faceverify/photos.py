@@ -23,6 +23,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 # No landmark of a face on an aligned photo lies this many pixels away.
 FARTHEST = 10_000
+# Why a photo fails that the lists name and the folder lacks.
+MISSING = "missing file"
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 # A progressive JPEG has about 10 scans. Each takes a pass over all pixels and only a few bytes
@@ -49,7 +51,7 @@ def read(folder: Path, name: str) -> bytes:
     try:
         status = path.stat()
     except FileNotFoundError:
-        raise UnusableError("missing file") from None
+        raise UnusableError(MISSING) from None
     if not stat.S_ISREG(status.st_mode):
         raise UnusableError("not a file")
     if status.st_size > MAX_BYTES:
