@@ -8,6 +8,7 @@ that failed stays in FOLDER.
 import faulthandler
 import itertools
 import json
+import re
 import resource
 import signal
 import sys
@@ -111,12 +112,8 @@ def rows_of(draw: st.DrawFn, cells: list[st.SearchStrategy[str]], head: list[str
 
 def plain(name: str) -> bool:
     """What every name from data must be, in other words than the library's."""
-    return (
-        Path(name).name == name
-        and name.isprintable()
-        and "\\" not in name
-        and (name[:1].isalnum() or name[:1] in "_.~ #$%&!'(),;[]^`{}" or ord(name[0]) > 127)
-    )
+    bare = Path(name).name == name and "\\" not in name
+    return bare and name.isprintable() and re.match("[=+@-]", name) is None
 
 
 def head_of(path: Path, lines: int) -> bytes:
