@@ -9,10 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from faceverify import comparison, errors, files
+from faceverify import comparison, errors, fairness, files
 
 HEAD = "HEAD"
-METRICS = "metrics/summary.json"
+METRICS, DETAILS = "metrics/summary.json", "metrics/details.json"
 PAGE = Path(".cache/review")  # git ignores it
 
 
@@ -29,11 +29,12 @@ def main() -> None:
         sections = {
             "Parameters": parameters_section(base),
             "Metrics": metrics_section(base),
+            "Groups": fairness_section(base),
             "Data and models": data_section(base),
             "Plots": plots_section(base),
             "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
         }
-        parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
+        parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
     else:
         parts.append("Nothing differs.")
     print("\n\n".join(parts))
@@ -70,6 +71,26 @@ def metrics_section(base: str) -> str:
     if old == new:
         return f"No figure differs in `{METRICS}`."
     return comparison.figures_table(old, new)
+
+
+def fairness_section(base: str) -> str:
+    """Which group of people is accepted falsely more often than another, and what it was before."""
+    before, now = (said_of_groups(rev) for rev in (base, HEAD))
+    if before == now:
+        return now
+    return f"{now or 'Not compared.'}\n\nBefore: {before or 'not compared.'}"
+
+
+def said_of_groups(rev: str) -> str:
+    """What `evaluate` said of the groups at a revision; nothing where it did not compare any."""
+    details = parsed(rev, DETAILS, json.loads)
+    try:
+        ensemble = details.get("ensemble", {})
+        if "fairness" not in ensemble:
+            return ""
+        return fairness.sentences(ensemble["fairness"], ensemble["groups"])
+    except (AttributeError, KeyError, TypeError):
+        raise errors.InputError(f"{DETAILS} of {rev} is damaged; run `dvc repro`") from None
 
 
 def data_section(base: str) -> str:

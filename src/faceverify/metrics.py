@@ -19,6 +19,8 @@ _CHUNK_WEIGHTS = 1_000_000
 _PERCENTILES = (2.5, 97.5)
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
 _IMPOSTORS_PER_STEP = 10
+# Resampling fewer people than this says nothing of what others would do.
+_FEWEST_PEOPLE = 3
 # The FMR as "one in n" keeps the comparison of counts exact.
 _TAR_POINTS = {"tar_at_fmr_1pct": 100, "tar_at_fmr_0.1pct": 1000}
 
@@ -186,33 +188,92 @@ def group_error_rates(
 
     `groups` maps a name to a bool mask (P,) of the pairs in the group; groups may overlap. The rest
     is as for `measure`; the people are drawn from all pairs, the same draws for each group. Each
-    group has `fmr` and `fnmr`, with `_low` and `_high`, and the counts `genuine` and `impostor`.
+    group has `fmr` and `fnmr`, with `_low` and `_high`, and the counts `genuine`, `impostor` and
+    `people`. A rate of fewer than three people has no interval. Where no pair errs, or all do,
+    resampling shows no spread: the far end is then where as many independent trials, one for each
+    pair of people (FNMR: each person), would show no error once in 40 times.
     """
     scores, same = _checked_pairs(scores, same)
     identities = _checked_identities(identities, same)
     wrong = (scores < _checked_threshold(threshold)) != same
-    masks = {name: _checked_mask(mask, len(same), f"group {name}") for name, mask in groups.items()}
+    kinds = {}
+    for name, mask in groups.items():
+        mask = _checked_mask(mask, len(same), f"group {name}")
+        kinds |= {(name, "fmr"): mask & ~same, (name, "fnmr"): mask & same}
 
     def figures(weights: np.ndarray) -> _Figures:
-        found = {}
-        for name, mask in masks.items():
-            for rate, kind in (("fmr", mask & ~same), ("fnmr", mask & same)):
-                inside = weights[:, kind]
-                found[name, rate] = _ratio(inside @ wrong[kind].astype(float), inside.sum(axis=1))
-        return found
+        return {key: _error_rate(weights, wrong, kind) for key, kind in kinds.items()}
 
     weights = _resampled(identities, same, resamples, seed)
     estimates = _with_intervals(figures, scores.size, weights)
     rates = {}
-    for name, mask in masks.items():
-        fmr, fnmr = estimates[name, "fmr"], estimates[name, "fnmr"]
-        rates[name] = {
-            **dict(zip(("fmr", "fmr_low", "fmr_high"), fmr, strict=True)),
-            **dict(zip(("fnmr", "fnmr_low", "fnmr_high"), fnmr, strict=True)),
-            "genuine": int(np.count_nonzero(mask & same)),
-            "impostor": int(np.count_nonzero(mask & ~same)),
+    for name in groups:
+        impostor, genuine = (kinds[name, rate] for rate in ("fmr", "fnmr"))
+        found = {
+            rate: _bounded(estimates[name, rate], identities[kinds[name, rate]])
+            for rate in ("fmr", "fnmr")
+        }
+        rates[name] = _flat(found) | {
+            "genuine": int(np.count_nonzero(genuine)),
+            "impostor": int(np.count_nonzero(impostor)),
+            "people": len(np.unique(identities[genuine | impostor])),
         }
     return rates
+
+
+def fmr_shares(
+    scores: np.ndarray,
+    same: np.ndarray,
+    identities: np.ndarray,
+    contrasts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    threshold: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, float | None]]:
+    """Give a / (a + b) for the FMR a and b, at `threshold`, of two groups of pairs.
+
+    `contrasts` maps a name to the masks (P,) of both groups. The share, `share` with `_low` and
+    `_high`, says how many times as high one FMR is, share / (1 - share), and is finite where b is
+    0. Both are taken from each resample; one in which both are 0 counts as equal, 1/2. The rest is
+    as for `group_error_rates`.
+    """
+    scores, same = _checked_pairs(scores, same)
+    identities = _checked_identities(identities, same)
+    wrong = (scores < _checked_threshold(threshold)) != same
+    kinds = {
+        name: [_checked_mask(mask, len(same), f"group of {name}") & ~same for mask in masks]
+        for name, masks in contrasts.items()
+    }
+
+    def figures(weights: np.ndarray) -> _Figures:
+        found = {}
+        for name, pair in kinds.items():
+            first, second = (_error_rate(weights, wrong, kind) for kind in pair)
+            found[name] = np.where(first + second == 0, 0.5, _ratio(first, first + second))
+        return found
+
+    weights = _resampled(identities, same, resamples, seed)
+    found = _with_intervals(figures, scores.size, weights)
+    return {name: _flat({"share": values}) for name, values in found.items()}
+
+
+def _error_rate(weights: np.ndarray, wrong: np.ndarray, kind: np.ndarray) -> np.ndarray:
+    """Give the weighted share of wrong pairs among those of a kind, (R,)."""
+    inside = weights[:, kind]
+    return _ratio(inside @ wrong[kind].astype(float), inside.sum(axis=1))
+
+
+def _bounded(rate: tuple[float | None, ...], identities: np.ndarray) -> tuple[float | None, ...]:
+    """Mend the interval of a rate, of pairs of `identities`, where resampling cannot give it."""
+    value, low, high = rate
+    if len(np.unique(identities)) < _FEWEST_PEOPLE:
+        return value, None, None
+    if value in (0, 1) and low is not None:
+        trials = len(np.unique(np.sort(identities, axis=1), axis=0))
+        rare = _plain((_PERCENTILES[0] / 100) ** (1 / trials))
+        low, high = (low, _plain(1 - rare)) if value == 0 else (rare, high)
+    return value, low, high
 
 
 def _checked_pairs(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
