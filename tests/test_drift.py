@@ -64,7 +64,7 @@ def test_what_is_written_is_read_again():
         ("first,second,same\n", "thetas.csv, line 1: expected the columns first,second,same"),
         ("first,second,same,ja\na,b,1,x\n", "thetas.csv, line 2: ja is not a number"),
         ("first,second,same,ja\na,b,1,0.5\na,c,1,inf\n", "thetas.csv, line 3: ja is not a"),
-        ("first,second,same,ja\na,b,1,0.5,7,8\n", "thetas.csv is not a table"),
+        ("first,second,same,ja\na,b,1,0.5,7,8\n", "thetas.csv, line 1: expected the columns"),
         ('first,second,same,ja\n"a,b,1,0.5\n', "thetas.csv is not a table"),
     ],
 )

@@ -49,7 +49,9 @@ def parse(text: str, where: str) -> pd.DataFrame:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise InputError(f"{where} is not a table: {error}") from None
-    if list(table.columns[: len(PAIR)]) != PAIR or len(table.columns) == len(PAIR):
+    # Rows longer than the first line would become the names of rows.
+    named = isinstance(table.index, pd.RangeIndex) and list(table.columns[: len(PAIR)]) == PAIR
+    if not named or len(table.columns) == len(PAIR):
         raise InputError(f"{where}, line 1: expected the columns {','.join(PAIR)} and the models'")
     for name in table.columns[len(PAIR) :]:
         table[name] = pd.to_numeric(table[name], errors="coerce")
