@@ -1,6 +1,7 @@
 """Tests of drift.py and of faceverify.drift: rounding is told from a real change."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -130,8 +131,16 @@ def run(clone: Clone, base: str = "HEAD"):
 
 
 @pytest.fixture
-def workspace(clone, tmp_path) -> Clone:
-    return clone.copy(tmp_path / "clone")
+def results(clone, tmp_path) -> Clone:
+    """What the command reads of the clone, committed in a repository of its own."""
+    made = Clone(tmp_path / "results")
+    for part in ("metrics", "plots/training"):
+        shutil.copytree(clone.folder / part, made.folder / part)
+    shutil.copy(clone.folder / "dvc.lock", made.folder)
+    made.git("init", "--quiet")
+    made.name_author()
+    made.commit("Results")
+    return made
 
 
 def test_a_run_that_is_the_same_is_identical(clone):
@@ -143,7 +152,8 @@ def test_a_run_that_is_the_same_is_identical(clone):
     assert clone.git("status", "--porcelain") == ""
 
 
-def test_another_instruction_set_gives_numerical_noise(workspace, monkeypatch):
+def test_another_instruction_set_gives_numerical_noise(clone, tmp_path, monkeypatch):
+    workspace = clone.copy(tmp_path / "clone")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     workspace.run("rm", "-r", ".cache")
     workspace.dvc("repro", "--force", "--single-item", "train@ja", "evaluate")
@@ -156,19 +166,19 @@ def test_another_instruction_set_gives_numerical_noise(workspace, monkeypatch):
     assert "\nVerdict: numerical noise. No score moved by more than 0.0001," in result.stdout
 
 
-def test_scores_that_moved_far_are_a_real_change(workspace):
-    changed_thetas(workspace, 0.01)
-    result = run(workspace)
+def test_scores_that_moved_far_are_a_real_change(results):
+    changed_thetas(results, 0.01)
+    result = run(results)
     assert (result.returncode, result.stderr) == (1, "")
     assert "| ja | 0.010000 | 0.010000 |" in result.stdout
     assert "\nVerdict: a real change. " in result.stdout
 
 
-def test_another_machine_is_seen_in_the_records(workspace):
-    path = workspace.folder / "metrics/environment.json"
+def test_another_machine_is_seen_in_the_records(results):
+    path = results.folder / "metrics/environment.json"
     here = json.loads(path.read_text())
     path.write_text(json.dumps(here | {"cores": here["cores"] + 1, "processor": "Z80"}))
-    shown = run(workspace).stdout
+    shown = run(results).stdout
     assert f"| evaluate | cores | {here['cores']} | {here['cores'] + 1} |" in shown
     assert f"| evaluate | processor | {here['processor']} | Z80 |" in shown
 
@@ -232,9 +242,9 @@ def other_code(stages):
         "a list",
     ],
 )
-def test_what_cannot_be_compared_is_said_in_one_line(workspace, spoil, message):
-    spoil(workspace)
-    assert error_line(run(workspace)).startswith(f"drift.py: error: {message}")
+def test_what_cannot_be_compared_is_said_in_one_line(results, spoil, message):
+    spoil(results)
+    assert error_line(run(results)).startswith(f"drift.py: error: {message}")
 
 
 def test_a_base_without_results_is_named(clone, tmp_path):
