@@ -6,9 +6,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import yaml
 
-from faceverify import comparison, drift, errors, files, revisions, summary
+from faceverify import comparison, drift, files, revisions, summary
 
 METRICS = Path("metrics")
 THETAS, DETAILS = METRICS / "thetas.csv", METRICS / "details.json"

@@ -5,9 +5,14 @@ import json
 import re
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import yaml
 
-from faceverify import comparison, errors, fairness, files
+from faceverify import comparison, fairness, files
 from faceverify.revisions import check, parsed, run, succeeds
 
 HEAD = "HEAD"
