@@ -98,6 +98,8 @@ def test_other_pairs_or_models_are_no_comparison():
         drift.compare(one, one.assign(second=["x.png", "y.png"]), thresholds)
     with pytest.raises(InputError, match="^the two runs have other models"):
         drift.compare(one, scored(0.1, 0.2, name="mar"), thresholds)
+    with pytest.raises(InputError, match="^no threshold of ja is known"):
+        drift.compare(one, one, {})
 
 
 @pytest.mark.parametrize(
@@ -220,6 +222,10 @@ def other_code(stages):
         (
             lambda c: (c.folder / "metrics/details.json").write_text("[]"),
             "metrics/details.json is damaged",
+        ),
+        (
+            lambda c: (c.folder / "metrics/details.json").write_text("{}"),
+            "no threshold of alip is known",
         ),
         (
             lambda c: (c.folder / "metrics/environment.json").write_text("["),

@@ -75,9 +75,10 @@ def compare(
         )
     if list(old.columns) != list(new.columns):
         raise InputError("the two runs have other models, so they cannot be compared")
-    return {
-        name: _drift(old[name], new[name], thresholds[name]) for name in old.columns[len(PAIR) :]
-    }
+    models = old.columns[len(PAIR) :]
+    if unknown := sorted(set(models) - set(thresholds)):
+        raise InputError(f"no threshold of {unknown[0]} is known; run `dvc repro evaluate`")
+    return {name: _drift(old[name], new[name], thresholds[name]) for name in models}
 
 
 def _drift(old: pd.Series, new: pd.Series, thresholds: Sequence[float]) -> Drift:
