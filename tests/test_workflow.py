@@ -1,10 +1,10 @@
 """The team's daily commands, against real DVC in a small clone of the repository."""
 
 import csv
-import importlib.metadata
 import io
 import json
 import os
+import platform
 import signal
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from faceverify import fairness, verifier_file
-from tiny import MEMBERS, STAGES, TRAINING, Clone
+from tiny import MEMBERS, ROOT, STAGES, TRAINING, Clone
 
 
 @pytest.fixture
@@ -155,9 +155,11 @@ def test_a_run_tells_where_it_was_made_and_what_it_scored(clone):
     records = [clone.folder / "metrics/environment.json"]
     records += [clone.folder / f"plots/training/{member}/environment.json" for member in MEMBERS]
     here, *others = (json.loads(record.read_text()) for record in records)
-    assert {"python", "tensorflow", "keras", "dlib", "opencv", "numpy"} < set(here)
-    assert here["tensorflow"] == importlib.metadata.version("tensorflow")
-    assert here["dlib"] == importlib.metadata.version("dlib-bin")
+    assert here["python"] == platform.python_version()
+    pinned = (ROOT / "requirements.txt").read_text()
+    packages = {"dlib": "dlib-bin", "opencv": "opencv-python-headless"}
+    for name in ("dlib", "keras", "numpy", "opencv", "scipy", "tensorflow"):
+        assert f"\n{packages.get(name, name)}=={here[name]} " in pinned, name
     assert here["instruction_sets"]
     assert all(other == here for other in others)
 

@@ -2,22 +2,20 @@
 
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 
-import cv2
-import dlib
-import keras
 import numpy as np
-import scipy
 import tensorflow as tf
 
+# As they are called in requirements.txt: a module's own version leaves out how it was built.
 PACKAGES = {
-    "dlib": dlib,
-    "keras": keras,
-    "numpy": np,
-    "opencv": cv2,
-    "scipy": scipy,
-    "tensorflow": tf,
+    "dlib": "dlib-bin",
+    "keras": "keras",
+    "numpy": "numpy",
+    "opencv": "opencv-python-headless",
+    "scipy": "scipy",
+    "tensorflow": "tensorflow",
 }
 # What users set to make TensorFlow and its libraries compute in another way.
 SETTINGS = (
@@ -46,7 +44,7 @@ def record() -> dict[str, str | int | list[str] | dict[str, str]]:
     devices = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     return {
         "python": platform.python_version(),
-        **{name: module.__version__ for name, module in PACKAGES.items()},
+        **{name: _version(package) for name, package in PACKAGES.items()},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "instruction_sets": [*simd["baseline"], *simd.get("found", [])],
@@ -54,6 +52,13 @@ def record() -> dict[str, str | int | list[str] | dict[str, str]]:
         "gpus": [device.get("device_name", "unknown") for device in devices],
         "settings": {name: os.environ[name] for name in SETTINGS if name in os.environ},
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown"  # installed in another way, such as built from source
 
 
 def _processor() -> str:
