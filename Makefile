@@ -18,7 +18,7 @@ help:
 	@echo "make card   bring the figures of the model card up to date"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
 	@echo "make audit-packages     look for known vulnerabilities of the pinned packages"
-	@echo "make bench  measure verify beside dlib alone, on a quiet machine"
+	@echo "make bench  measure speed and memory beside other ways, on a quiet machine"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
@@ -63,4 +63,5 @@ audit-packages: .venv/installed
 		|| { echo "no pass: update what is named above, or run this where the database answers" >&2; exit 1; }
 
 bench: .venv/installed
+	python benchmarks/bench_steps.py
 	python benchmarks/bench_verify.py
