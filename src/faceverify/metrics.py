@@ -212,16 +212,17 @@ def group_error_rates(
     order, figures = _rates(scores, same, masks, threshold)
     resampling = _Resampling(identities[order], same[order], resamples, seed)
     estimates = _with_intervals(figures, resampling)
+    person = np.unique(identities, return_inverse=True)[1].reshape(identities.shape)
     rates = {}
     for name, mask in masks.items():
         kinds = {"fmr": mask & ~same, "fnmr": mask & same}
         found = {
-            rate: _bounded(estimates[name, rate], identities[kind]) for rate, kind in kinds.items()
+            rate: _bounded(estimates[name, rate], person[kind]) for rate, kind in kinds.items()
         }
         rates[name] = _flat(found) | {
             "genuine": int(np.count_nonzero(kinds["fnmr"])),
             "impostor": int(np.count_nonzero(kinds["fmr"])),
-            "people": len(np.unique(identities[mask])),
+            "people": _people(person[mask]),
         }
     return rates
 
@@ -288,13 +289,18 @@ def _rates(
     return order, rates
 
 
-def _bounded(rate: tuple[float | None, ...], identities: np.ndarray) -> tuple[float | None, ...]:
-    """Mend the interval of a rate, of pairs of `identities`, where resampling cannot give it."""
+def _people(person: np.ndarray) -> int:
+    """Count the different people, numbered from 0, of some pairs (P, 2)."""
+    return np.count_nonzero(np.bincount(person.ravel()))
+
+
+def _bounded(rate: tuple[float | None, ...], person: np.ndarray) -> tuple[float | None, ...]:
+    """Mend the interval of a rate, of pairs of `person` (P, 2), where resampling cannot give it."""
     value, low, high = rate
-    if len(np.unique(identities)) < _FEWEST_PEOPLE:
+    if _people(person) < _FEWEST_PEOPLE:
         return value, None, None
     if value in (0, 1) and low is not None:
-        trials = len(np.unique(np.sort(identities, axis=1), axis=0))
+        trials = len(np.unique(np.sort(person, axis=1), axis=0))
         rare = _plain((_PERCENTILES[0] / 100) ** (1 / trials))
         low, high = (low, _plain(1 - rare)) if value == 0 else (rare, high)
     return value, low, high
