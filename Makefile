@@ -17,7 +17,7 @@ help:
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make card   bring the figures of the model card up to date"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
-	@echo "make bench  measure verify beside dlib alone, on a quiet machine"
+	@echo "make bench  measure speed and memory beside other ways, on a quiet machine"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
@@ -52,4 +52,5 @@ card: .venv/installed
 	python src/model_card.py
 
 bench: .venv/installed
+	python benchmarks/bench_steps.py
 	python benchmarks/bench_verify.py
