@@ -244,6 +244,7 @@ def other_code(stages):
         "no scores",
         "no columns",
         "details",
+        "no model",
         "record",
         "a list",
     ],
