@@ -1,0 +1,217 @@
+"""What is wrong with the labels of a set of photos, told by the photos themselves."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from faceverify.annotations import IdentityRow
+from faceverify.looks import Looks
+
+# What each kind means, the worst first: a row is named once, by the first kind that it has.
+KINDS = {
+    "unreadable": "photos that cannot be read",
+    "same_bytes": "one file under two people",
+    "one_person": "one person under two identities",
+    "same_photo": "nearly identical photos under two people",
+    "mislabelled": "faces unlike the others of their identity",
+    "too_few": "identities with too few usable faces",
+}
+REMOVE = "remove the row"
+# Rows compared with as many others at once: 64 MB of distances.
+BLOCK = 4096
+
+
+class Limits(NamedTuple):
+    """Where a finding begins; distances are Euclidean, between dlib's descriptors.
+
+    `same_face`: greatest distance, and `same_picture`: least correlation of the thumbnails, of a
+    photo and its copy. `one_person`: greatest distance between the centres of two identities
+    that are one. `far`: least distance of a wrong face from the centre of its identity's others;
+    `alike`: greatest distance from the centre of an identity that it may belong to.
+    `faces_per_identity`: what an identity needs.
+    """
+
+    same_face: float
+    same_picture: float
+    one_person: float
+    far: float
+    alike: float
+    faces_per_identity: int
+
+
+class Finding(NamedTuple):
+    """A row to fix, by its index: the row that it was held against, how far off, what to do."""
+
+    kind: str
+    row: int
+    other: int | None
+    distance: float | None
+    remedy: str
+
+
+class People(NamedTuple):
+    """Whom the sound photos show: `identities`, how many photos, and their mean descriptor."""
+
+    identities: np.ndarray
+    counts: np.ndarray
+    centres: np.ndarray
+
+
+class Labelled(NamedTuple):
+    """Photos and the people that they are labelled as.
+
+    `identities` is int (n,). `sound`, bool (n,), says which have a face and no finding so far;
+    `fit`, float (n,), how far each of those is from the centre of its identity's others, or inf.
+    """
+
+    identities: np.ndarray
+    looks: Looks
+    sound: np.ndarray
+    fit: np.ndarray
+
+
+def find(rows: Sequence[IdentityRow], looks: Looks, limits: Limits) -> list[Finding]:
+    """All findings, the worst kind first and in the order of the rows, no row twice."""
+    identities = np.array([row.identity for row in rows])
+    findings: list[Finding] = []
+    named = np.zeros(len(rows), bool)
+    for search in (_unreadable, _same_bytes, _one_person, _same_photo, _mislabelled, _too_few):
+        sound = looks.faces & ~named
+        photos = Labelled(identities, looks, sound, fits(identities, looks.descriptors, sound))
+        found: dict[int, Finding] = {}
+        for finding in search(photos, limits):
+            found.setdefault(finding.row, finding)
+        findings += [found[row] for row in sorted(found) if not named[row]]
+        named[list(found)] = True
+    return findings
+
+
+def fits(identities: np.ndarray, vectors: np.ndarray, sound: np.ndarray) -> np.ndarray:
+    """How far each vector is from the mean of the others of its identity, float64 (n,).
+
+    Only `sound` rows count; inf for the rest, and for one that has no others.
+    """
+    found = np.full(len(identities), np.inf)
+    _, place, counts = np.unique(identities[sound], return_inverse=True, return_counts=True)
+    own = vectors[sound].astype(np.float64)
+    others = _sums(own, place)[place] - own
+    left = counts[place] - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        distances = np.linalg.norm(own - others / left[:, None], axis=1)
+    found[sound] = np.where(left > 0, distances, np.inf)
+    return found
+
+
+def close_pairs(vectors: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of rows that are closer than `limit`: indices (pairs, 2), distances (pairs,).
+
+    In blocks: memory does not grow with the square of the rows.
+    """
+    squares = np.einsum("ij,ij->i", vectors, vectors)
+    pairs = [np.empty((0, 2), int)]
+    for top in range(0, len(vectors), BLOCK):
+        rows = slice(top, top + BLOCK)
+        for left in range(top, len(vectors), BLOCK):
+            columns = slice(left, left + BLOCK)
+            near = squares[rows, None] + squares[columns] - 2 * vectors[rows] @ vectors[columns].T
+            # Rounding makes it up to 1e-5 too large or small: the distance is computed again.
+            found = np.argwhere(near < limit**2 + 1e-4) + np.array([top, left])
+            pairs.append(found[found[:, 0] < found[:, 1]])
+    every = np.concatenate(pairs)
+    first, second = (vectors[side].astype(np.float64) for side in every.T)
+    distances = np.linalg.norm(first - second, axis=1)
+    return every[distances < limit], distances[distances < limit]
+
+
+def _sums(vectors: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """The sum of the vectors of each place, float64."""
+    sums = np.zeros((place.max(initial=-1) + 1, vectors.shape[1]))
+    np.add.at(sums, place, vectors)
+    return sums
+
+
+def _people(photos: Labelled) -> People:
+    labels = photos.identities[photos.sound]
+    identities, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    sums = _sums(photos.looks.descriptors[photos.sound], place)
+    return People(identities, counts, sums / counts[:, None])
+
+
+def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """How alike the pictures of each pair are, whatever their brightness and contrast, -1 .. 1."""
+    first, second = (_standard(thumbnails[side]) for side in pairs.T)
+    return np.einsum("ij,ij->i", first, second)
+
+
+def _standard(thumbnails: np.ndarray) -> np.ndarray:
+    centred = thumbnails - thumbnails.mean(axis=1, keepdims=True)
+    return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1)
+
+
+def _unreadable(photos: Labelled, limits: Limits) -> Iterator[Finding]:
+    for row, fault in enumerate(photos.looks.faults):
+        if fault:
+            yield Finding("unreadable", row, None, None, f"{fault}: restore it or remove the row")
+
+
+def _same_bytes(photos: Labelled, limits: Limits) -> Iterator[Finding]:
+    alike: dict[str, list[int]] = {}
+    for row, digest in enumerate(photos.looks.digests):
+        if digest:
+            alike.setdefault(digest, []).append(row)
+    for rows in alike.values():
+        kept = min(rows, key=lambda row: (photos.fit[row], row))
+        for row in rows:
+            if photos.identities[row] != photos.identities[kept]:
+                yield Finding("same_bytes", row, kept, 0.0, REMOVE)
+
+
+def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
+    rows = np.flatnonzero(photos.sound)
+    pairs, distances = close_pairs(photos.looks.descriptors[rows], limits.same_face)
+    pairs = rows[pairs]
+    alike = photos.identities[pairs[:, 0]] != photos.identities[pairs[:, 1]]
+    alike[alike] = _correlations(photos.looks.thumbnails, pairs[alike]) >= limits.same_picture
+    pairs, distances = pairs[alike], distances[alike]
+    for i in np.argsort(distances, kind="stable"):
+        kept, wrong = sorted(pairs[i].tolist(), key=lambda row: (photos.fit[row], row))
+        yield Finding("same_photo", wrong, kept, float(distances[i]), REMOVE)
+
+
+def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
+    people = _people(photos)
+    several = np.flatnonzero(people.counts > 1)
+    pairs, distances = close_pairs(people.centres[several], limits.one_person)
+    pairs = several[pairs]
+    for i in np.argsort(distances, kind="stable"):
+        # The one with fewer photos is the other one.
+        lesser, kept = sorted(pairs[i].tolist(), key=lambda place: (people.counts[place], -place))
+        identity = people.identities[kept]
+        other = int(np.flatnonzero(photos.identities == identity)[0])
+        for row in np.flatnonzero(photos.identities == people.identities[lesser]).tolist():
+            yield Finding("one_person", row, other, float(distances[i]), f"label it {identity}")
+
+
+def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
+    people = _people(photos)
+    rows = np.flatnonzero(photos.sound & (photos.fit > limits.far) & np.isfinite(photos.fit))
+    for row in rows.tolist():
+        apart = np.linalg.norm(people.centres - photos.looks.descriptors[row], axis=1)
+        apart[people.identities == photos.identities[row]] = np.inf
+        nearest, remedy, other = int(apart.argmin()), REMOVE, None
+        if apart[nearest] < limits.alike:
+            remedy = f"label it {people.identities[nearest]} or remove the row"
+            other = int(np.flatnonzero(photos.identities == people.identities[nearest])[0])
+        yield Finding("mislabelled", row, other, float(photos.fit[row]), remedy)
+
+
+def _too_few(photos: Labelled, limits: Limits) -> Iterator[Finding]:
+    usable = Counter(photos.identities[photos.looks.faces].tolist())
+    for row, identity in enumerate(photos.identities.tolist()):
+        if usable[identity] < limits.faces_per_identity:
+            remedy = (
+                f"{usable[identity]} of {limits.faces_per_identity} faces: add photos or remove"
+            )
+            yield Finding("too_few", row, None, None, remedy)
