@@ -18,6 +18,8 @@ KINDS = {
     "mislabelled": "faces unlike the others of their identity",
     "too_few": "identities with too few usable faces",
 }
+# Photos that an identity needs to be taken for another one.
+SEVERAL = 3
 REMOVE = "remove the row"
 # Rows compared with as many others at once: 64 MB of distances.
 BLOCK = 4096
@@ -26,16 +28,15 @@ BLOCK = 4096
 class Limits(NamedTuple):
     """Where a finding begins; distances are Euclidean, between dlib's descriptors.
 
-    `same_face`: greatest distance, and `same_picture`: least correlation of the thumbnails, of a
-    photo and its copy. `one_person`: greatest distance between the centres of two identities
-    that are one. `far`: least distance of a wrong face from the centre of its identity's others;
-    `alike`: greatest distance from the centre of an identity that it may belong to.
-    `faces_per_identity`: what an identity needs.
+    `copy_face`: greatest distance, and `copy_picture`: least correlation of the thumbnails, of a
+    photo and its copy. `far`: least distance of a wrong face from the centre of its identity's
+    others. `alike`: greatest distance, root mean square over the photos, of two identities that
+    are one person, or of a wrong face from those whom it shows. `faces_per_identity`: what an
+    identity needs.
     """
 
-    same_face: float
-    same_picture: float
-    one_person: float
+    copy_face: float
+    copy_picture: float
     far: float
     alike: float
     faces_per_identity: int
@@ -52,11 +53,17 @@ class Finding(NamedTuple):
 
 
 class People(NamedTuple):
-    """Whom the sound photos show: `identities`, how many photos, and their mean descriptor."""
+    """Whom the sound photos show, an identity a row.
+
+    `counts` are their photos, `centres` the mean descriptors, and `spreads` the mean squared
+    distance of the photos from it: two centres can be close because both are mixtures, while
+    the photos are not.
+    """
 
     identities: np.ndarray
     counts: np.ndarray
     centres: np.ndarray
+    spreads: np.ndarray
 
 
 class Labelled(NamedTuple):
@@ -133,10 +140,11 @@ def _sums(vectors: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def _people(photos: Labelled) -> People:
-    labels = photos.identities[photos.sound]
+    labels, vectors = photos.identities[photos.sound], photos.looks.descriptors[photos.sound]
     identities, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    sums = _sums(photos.looks.descriptors[photos.sound], place)
-    return People(identities, counts, sums / counts[:, None])
+    centres = _sums(vectors, place) / counts[:, None]
+    squares = np.square(vectors - centres[place]).sum(axis=1)
+    return People(identities, counts, centres, np.bincount(place, squares) / counts)
 
 
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -170,10 +178,10 @@ def _same_bytes(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     rows = np.flatnonzero(photos.sound)
-    pairs, distances = close_pairs(photos.looks.descriptors[rows], limits.same_face)
+    pairs, distances = close_pairs(photos.looks.descriptors[rows], limits.copy_face)
     pairs = rows[pairs]
     alike = photos.identities[pairs[:, 0]] != photos.identities[pairs[:, 1]]
-    alike[alike] = _correlations(photos.looks.thumbnails, pairs[alike]) >= limits.same_picture
+    alike[alike] = _correlations(photos.looks.thumbnails, pairs[alike]) >= limits.copy_picture
     pairs, distances = pairs[alike], distances[alike]
     for i in np.argsort(distances, kind="stable"):
         kept, wrong = sorted(pairs[i].tolist(), key=lambda row: (photos.fit[row], row))
@@ -182,11 +190,14 @@ def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     people = _people(photos)
-    several = np.flatnonzero(people.counts > 1)
-    pairs, distances = close_pairs(people.centres[several], limits.one_person)
+    several = np.flatnonzero(people.counts >= SEVERAL)
+    pairs, distances = close_pairs(people.centres[several], limits.alike)
     pairs = several[pairs]
+    distances = np.sqrt(distances**2 + people.spreads[pairs].sum(axis=1))
     for i in np.argsort(distances, kind="stable"):
-        # The one with fewer photos is the other one.
+        if distances[i] >= limits.alike:
+            return
+        # The one with fewer photos gives way.
         lesser, kept = sorted(pairs[i].tolist(), key=lambda place: (people.counts[place], -place))
         identity = people.identities[kept]
         other = int(np.flatnonzero(photos.identities == identity)[0])
@@ -198,7 +209,8 @@ def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     people = _people(photos)
     rows = np.flatnonzero(photos.sound & (photos.fit > limits.far) & np.isfinite(photos.fit))
     for row in rows.tolist():
-        apart = np.linalg.norm(people.centres - photos.looks.descriptors[row], axis=1)
+        offsets = people.centres - photos.looks.descriptors[row]
+        apart = np.sqrt(np.square(offsets).sum(axis=1) + people.spreads)
         apart[people.identities == photos.identities[row]] = np.inf
         nearest, remedy, other = int(apart.argmin()), REMOVE, None
         if apart[nearest] < limits.alike:

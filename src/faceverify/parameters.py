@@ -45,9 +45,8 @@ class Select(Group):
 class Audit(Group):
     """Where the audit of the data begins to report; see `faceverify.audit.Limits`."""
 
-    same_face: Distance
-    same_picture: Share
-    one_person: Distance
+    copy_face: Distance
+    copy_picture: Share
     far: Distance
     alike: Distance
 
