@@ -156,9 +156,11 @@ def test_one_row_and_no_face_at_all_are_no_trouble():
 def test_close_pairs_are_those_of_all_distances(monkeypatch):
     monkeypatch.setattr(audit, "BLOCK", 7)
     vectors = np.random.default_rng(1).normal(0, 0.06, (40, 128)).astype(np.float32)
-    every = np.linalg.norm(vectors[:, None].astype(float) - vectors, axis=2)
+    spreads = np.linspace(0, 0.3, 40)
+    every = np.square(vectors[:, None].astype(float) - vectors).sum(axis=2)
+    every = np.sqrt(every + spreads[:, None] + spreads)
     limit = float(np.median(every))
-    pairs, distances = audit.close_pairs(vectors, limit)
+    pairs, distances = audit.close_pairs(vectors, spreads, limit)
     expected = np.argwhere(np.triu(every < limit, 1))
     np.testing.assert_array_equal(pairs[np.lexsort(pairs.T[::-1])], expected)
     np.testing.assert_allclose(distances, every[tuple(pairs.T)], rtol=1e-12)

@@ -111,12 +111,16 @@ def fits(identities: np.ndarray, vectors: np.ndarray, sound: np.ndarray) -> np.n
     return found
 
 
-def close_pairs(vectors: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+def close_pairs(
+    vectors: np.ndarray, spreads: np.ndarray, limit: float
+) -> tuple[np.ndarray, np.ndarray]:
     """All pairs of rows that are closer than `limit`: indices (pairs, 2), distances (pairs,).
 
+    A row stands for one photo, or for several by their centre: `spreads` (n,) is their mean
+    squared distance from it, and the distance the root mean square of that between the photos.
     In blocks: memory does not grow with the square of the rows.
     """
-    squares = np.einsum("ij,ij->i", vectors, vectors)
+    squares = np.einsum("ij,ij->i", vectors, vectors) + spreads
     pairs = [np.empty((0, 2), int)]
     for top in range(0, len(vectors), BLOCK):
         rows = slice(top, top + BLOCK)
@@ -128,7 +132,7 @@ def close_pairs(vectors: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarr
             pairs.append(found[found[:, 0] < found[:, 1]])
     every = np.concatenate(pairs)
     first, second = (vectors[side].astype(np.float64) for side in every.T)
-    distances = np.linalg.norm(first - second, axis=1)
+    distances = np.sqrt(np.square(first - second).sum(axis=1) + spreads[every].sum(axis=1))
     return every[distances < limit], distances[distances < limit]
 
 
@@ -178,7 +182,8 @@ def _same_bytes(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     rows = np.flatnonzero(photos.sound)
-    pairs, distances = close_pairs(photos.looks.descriptors[rows], limits.copy_face)
+    vectors = photos.looks.descriptors[rows]
+    pairs, distances = close_pairs(vectors, np.zeros(len(rows), np.float32), limits.copy_face)
     pairs = rows[pairs]
     alike = photos.identities[pairs[:, 0]] != photos.identities[pairs[:, 1]]
     alike[alike] = _correlations(photos.looks.thumbnails, pairs[alike]) >= limits.copy_picture
@@ -191,12 +196,9 @@ def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     people = _people(photos)
     several = np.flatnonzero(people.counts >= SEVERAL)
-    pairs, distances = close_pairs(people.centres[several], limits.alike)
+    pairs, distances = close_pairs(people.centres[several], people.spreads[several], limits.alike)
     pairs = several[pairs]
-    distances = np.sqrt(distances**2 + people.spreads[pairs].sum(axis=1))
     for i in np.argsort(distances, kind="stable"):
-        if distances[i] >= limits.alike:
-            return
         # The one with fewer photos gives way.
         lesser, kept = sorted(pairs[i].tolist(), key=lambda place: (people.counts[place], -place))
         identity = people.identities[kept]
@@ -223,7 +225,6 @@ def _too_few(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     usable = Counter(photos.identities[photos.looks.faces].tolist())
     for row, identity in enumerate(photos.identities.tolist()):
         if usable[identity] < limits.faces_per_identity:
-            remedy = (
-                f"{usable[identity]} of {limits.faces_per_identity} faces: add photos or remove"
-            )
+            faces = f"{usable[identity]} of {limits.faces_per_identity} usable faces"
+            remedy = f"{faces}: add photos of {identity} or leave it out"
             yield Finding("too_few", row, None, None, remedy)
