@@ -32,7 +32,7 @@ from helpers import (
 )
 
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
-LIMITS = audit.Limits(0.2, 0.95, 0.6, 0.5, 2)
+LIMITS = audit.Limits(0.35, 0.98, 0.6, 0.5, 2)
 WANTED = {"select.faces_per_identity": 4}
 
 
