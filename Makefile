@@ -8,15 +8,16 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test lint sample runs review card bench
+.PHONY: help demo test faults lint sample runs review card bench
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
+	@echo "make faults kill every stage, fill its disk and more; see that \`dvc repro\` recovers"
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make card   bring the figures of the model card up to date"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
-	@echo "make bench  measure verify beside dlib alone, on a quiet machine"
+	@echo "make bench  measure speed and memory beside other ways, on a quiet machine"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
@@ -38,6 +39,9 @@ lint: .venv/installed
 test: lint sample
 	python -m pytest
 
+faults: sample
+	python -m pytest -m '' tests/test_faults.py
+
 review: .venv/installed
 	@python src/review.py --base "$(BASE)"
 
@@ -48,4 +52,5 @@ card: .venv/installed
 	python src/model_card.py
 
 bench: .venv/installed
+	python benchmarks/bench_steps.py
 	python benchmarks/bench_verify.py

@@ -12,6 +12,9 @@ from faceverify.files import inside
 from faceverify.landmarks import find_landmarks, flatten
 from faceverify.photos import decode_aligned
 
+# Why a photo fails that the lists name and the folder lacks.
+MISSING = "missing file"
+
 
 class Face(NamedTuple):
     """A usable photo: its name in the data and its 136 landmark numbers in pixels."""
@@ -79,4 +82,4 @@ def _read(folder: Path, photo: str) -> np.ndarray:
     try:
         return decode_aligned(path.read_bytes())
     except FileNotFoundError:
-        raise UnusableError("missing file") from None
+        raise UnusableError(MISSING) from None
