@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from faceverify import annotations, audit, audit_page, cells, errors, files, looks, parameters
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
+from faceverify import annotations, audit, audit_page, cells, files, looks, parameters
 from faceverify.annotations import IdentityRow
 
 AUDIT, CACHE = Path("audit"), Path(".cache")
@@ -86,6 +91,8 @@ def tell(
         print(f"{place}: {kind}: {photo} of {identity}{beside}{apart}: {remedy}")
     if len(table) > SHOWN:
         print(f"... and {len(table) - SHOWN:,} more rows")
+    if table:
+        print(f"all of them: {AUDIT / 'findings.csv'}; with their photos: {AUDIT / 'index.html'}")
     print(f"\n{'kind':<12} {'rows':>7} {'people':>7}")
     for kind, meaning in audit.KINDS.items():
         own = [rows[finding.row].identity for finding in findings if finding.kind == kind]

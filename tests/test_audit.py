@@ -80,6 +80,13 @@ def test_a_face_under_a_wrong_label_is_named_with_whom_it_shows():
     assert first.distance > LIMITS.far
 
 
+def test_a_face_that_is_not_far_but_nearer_to_another_identity_is_named():
+    rows, seen = made([(1, 0, 5), (2, 1, 5), (1, 1, 1)])
+    limits = LIMITS._replace(far=2)
+    assert found(rows, seen, limits) == [("mislabelled", 10, 5)]
+    assert found(rows, seen, limits._replace(alike=0.1)) == []
+
+
 def test_of_two_copies_the_one_that_fits_worse_is_named():
     rows, seen = made([(2, 1, 1), (1, 0, 5), (2, 0, 1), (2, 1, 4)])
     digests = list(seen.digests)

@@ -21,8 +21,8 @@ KINDS = {
 # Photos that an identity needs to be taken for another one.
 SEVERAL = 3
 REMOVE = "remove the row"
-# Rows compared with as many others at once: 64 MB of distances.
-BLOCK = 4096
+# Rows compared at once: memory holds their distances from as many others, or from all people.
+BLOCK = 2048
 
 
 class Limits(NamedTuple):
@@ -31,7 +31,8 @@ class Limits(NamedTuple):
     `copy_face`: greatest distance, and `copy_picture`: least correlation of the thumbnails, of a
     photo and its copy. `far`: least distance of a wrong face from the centre of its identity's
     others. `alike`: greatest distance, root mean square over the photos, of two identities that
-    are one person, or of a wrong face from those whom it shows. `faces_per_identity`: what an
+    are one person, and of a face that belongs to another identity: it is wrong, too, if it is
+    nearer to that one than to the centre of its own. `faces_per_identity`: what an
     identity needs.
     """
 
@@ -208,17 +209,33 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 
 def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
+    rows = np.flatnonzero(photos.sound & np.isfinite(photos.fit))
+    identities, distances = _likest(photos, rows)
+    for row, identity, distance in zip(rows.tolist(), identities, distances, strict=True):
+        fit, other, remedy = float(photos.fit[row]), None, REMOVE
+        if distance < min(limits.alike, fit):
+            other = int(np.flatnonzero(photos.identities == identity)[0])
+            remedy = f"label it {identity} or {REMOVE}"
+        if other is not None or fit > limits.far:
+            yield Finding("mislabelled", row, other, fit, remedy)
+
+
+def _likest(photos: Labelled, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the other identity whose photos are nearest, and how far; inf for none."""
     people = _people(photos)
-    rows = np.flatnonzero(photos.sound & (photos.fit > limits.far) & np.isfinite(photos.fit))
-    for row in rows.tolist():
-        offsets = people.centres - photos.looks.descriptors[row]
-        apart = np.sqrt(np.square(offsets).sum(axis=1) + people.spreads)
-        apart[people.identities == photos.identities[row]] = np.inf
-        nearest, remedy, other = int(apart.argmin()), REMOVE, None
-        if apart[nearest] < limits.alike:
-            remedy = f"label it {people.identities[nearest]} or remove the row"
-            other = int(np.flatnonzero(photos.identities == people.identities[nearest])[0])
-        yield Finding("mislabelled", row, other, float(photos.fit[row]), remedy)
+    people = People(*(values[people.counts >= SEVERAL] for values in people))
+    identities, distances = np.zeros(len(rows), int), np.full(len(rows), np.inf)
+    if not len(people.counts):
+        return identities, distances
+    squares = np.square(people.centres).sum(axis=1) + people.spreads
+    for start in range(0, len(rows), BLOCK):
+        part = slice(start, start + BLOCK)
+        vectors = photos.looks.descriptors[rows[part]].astype(np.float64)
+        apart = np.square(vectors).sum(axis=1)[:, None] + squares - 2 * vectors @ people.centres.T
+        apart[photos.identities[rows[part], None] == people.identities] = np.inf
+        identities[part] = people.identities[apart.argmin(axis=1)]
+        distances[part] = np.sqrt(np.maximum(apart.min(axis=1), 0))
+    return identities, distances
 
 
 def _too_few(photos: Labelled, limits: Limits) -> Iterator[Finding]:

@@ -16,11 +16,11 @@ from faceverify import baseline, files
 from faceverify.errors import InputError, UnusableError
 from faceverify.landmarks import check_predictor, find_landmarks
 from faceverify.photos import decode_aligned
+from faceverify.selection import MISSING
 
 # Change this when a look tells something else of the same photo: old ones are then left alone.
 FORMAT = "1"
 THUMBNAIL = 16
-MISSING = "missing file"
 
 
 class Look(NamedTuple):
