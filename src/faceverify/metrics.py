@@ -12,10 +12,12 @@ person are not independent, so people are drawn, never pairs.
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import joblib
 import numpy as np
 
-# Weights held at once (resamples x pairs); the working set is about ten times 8 bytes each.
-_CHUNK_WEIGHTS = 1_000_000
+# Weights that a thread works on at once (resamples x pairs), 8 bytes each: what a core's own cache
+# holds. A longer list of pairs is taken whole, one resample at a time.
+_CHUNK_WEIGHTS = 50_000
 _PERCENTILES = (2.5, 97.5)
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
 _IMPOSTORS_PER_STEP = 10
@@ -36,7 +38,10 @@ class _Ranking(NamedTuple):
 
 
 class _Accepted(NamedTuple):
-    """Accepted weight at operating point k, which accepts the k lowest distinct scores."""
+    """Accepted weight at operating point k, which accepts the k lowest distinct scores.
+
+    Weights are whole numbers: sums are exact in any order, and NumPy adds them up quickest.
+    """
 
     genuine: np.ndarray  # (R, K + 1)
     impostor: np.ndarray  # (R, K + 1)
@@ -55,6 +60,15 @@ class _Accepted(NamedTuple):
     def both_kinds(self) -> np.ndarray:
         """Product of the two totals, (R,); 0 where what compares the two kinds is undefined."""
         return self.genuine_total * self.impostor_total
+
+
+class _Resampling(NamedTuple):
+    """Pairs in the order in which their weights are wanted, and how people are drawn."""
+
+    identities: np.ndarray  # (P, 2)
+    same: np.ndarray  # (P,)
+    resamples: int
+    seed: int
 
 
 class _Points(NamedTuple):
@@ -77,7 +91,7 @@ def fitted_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     if not scores.size:
         return 0.0
     ranking = _ranking(scores, same)
-    accepted = _accepted(ranking, np.ones((1, scores.size)))
+    accepted = _accepted(ranking, np.ones((1, scores.size), int))
     point = int(np.argmax(accepted.genuine[0] - accepted.impostor[0]))
     highest = float(_thresholds(ranking)[point])
     if point == 0:
@@ -100,7 +114,7 @@ def roc(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     if not scores.size:
         return np.empty(0), np.empty(0), np.empty(0)
     ranking = _ranking(scores, same)
-    accepted = _accepted(ranking, np.ones((1, scores.size)))
+    accepted = _accepted(ranking, np.ones((1, scores.size), int))
     fmr = _ratio(accepted.impostor, accepted.impostor_total[:, None])[0]
     tar = _ratio(accepted.genuine, accepted.genuine_total[:, None])[0]
     return fmr, tar, _thresholds(ranking)
@@ -141,8 +155,8 @@ def measure(
     def figures(weights: np.ndarray) -> _Figures:
         return _pair_figures(_accepted(ranking, weights), points, np.count_nonzero(~same))
 
-    weights = _resampled(identities[ranking.order], ranking.genuine, resamples, seed)
-    return _flat(_with_intervals(figures, scores.size, weights))
+    resampling = _Resampling(identities[ranking.order], ranking.genuine, resamples, seed)
+    return _flat(_with_intervals(figures, resampling))
 
 
 def auc_difference(
@@ -168,8 +182,7 @@ def auc_difference(
         before, after = (_auc(_accepted(r, weights[:, r.order])) for r in (first, second))
         return {"auc_difference": after - before}
 
-    weights = _resampled(identities, same, resamples, seed)
-    return _flat(_with_intervals(figures, same.size, weights))
+    return _flat(_with_intervals(figures, _Resampling(identities, same, resamples, seed)))
 
 
 def group_error_rates(
@@ -193,16 +206,26 @@ def group_error_rates(
     wrong = (scores < _checked_threshold(threshold)) != same
     masks = {name: _checked_mask(mask, len(same), f"group {name}") for name, mask in groups.items()}
 
-    def figures(weights: np.ndarray) -> _Figures:
-        found = {}
-        for name, mask in masks.items():
-            for rate, kind in (("fmr", mask & ~same), ("fnmr", mask & same)):
-                inside = weights[:, kind]
-                found[name, rate] = _ratio(inside @ wrong[kind].astype(float), inside.sum(axis=1))
-        return found
+    # Pairs alike in all that counts here are added up first, once for all groups.
+    traits = np.stack([same, wrong, *masks.values()], axis=1)
+    kinds, kind_of = np.unique(traits, axis=0, return_inverse=True)
+    order = np.argsort(kind_of.reshape(-1), kind="stable")
+    starts = np.flatnonzero(np.diff(kind_of.reshape(-1)[order], prepend=-1))
+    parts = {
+        (name, rate): inside & (kinds[:, 0] == genuine)
+        for name, inside in zip(masks, kinds.T[2:], strict=True)
+        for rate, genuine in (("fmr", False), ("fnmr", True))
+    }
+    inside = np.array(list(parts.values()), int).reshape(len(parts), len(kinds))
+    mistaken = inside * kinds[:, 1]
 
-    weights = _resampled(identities, same, resamples, seed)
-    estimates = _with_intervals(figures, scores.size, weights)
+    def figures(weights: np.ndarray) -> _Figures:
+        by_kind = np.add.reduceat(weights, starts, axis=1)
+        rates = _ratio(mistaken @ by_kind.T, inside @ by_kind.T)
+        return dict(zip(parts, rates, strict=True))
+
+    resampling = _Resampling(identities[order], same[order], resamples, seed)
+    estimates = _with_intervals(figures, resampling)
     rates = {}
     for name, mask in masks.items():
         fmr, fnmr = estimates[name, "fmr"], estimates[name, "fnmr"]
@@ -268,7 +291,7 @@ def _accepted(ranking: _Ranking, weights: np.ndarray) -> _Accepted:
     """Add up `weights` (R, P), whose columns are in the order of the ranking."""
 
     def at_ends(kind: np.ndarray) -> np.ndarray:
-        running = np.zeros((len(weights), weights.shape[1] + 1))
+        running = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
         np.cumsum(weights * kind, axis=1, out=running[:, 1:])
         return np.take(running, ranking.ends, axis=1)
 
@@ -332,39 +355,50 @@ def _tar(accepted: _Accepted, one_in: int) -> np.ndarray:
     return _ratio(genuine * accepted.impostor_total, accepted.both_kinds)
 
 
-def _resampled(
-    identities: np.ndarray, same: np.ndarray, resamples: int, seed: int
-) -> Iterator[np.ndarray]:
-    """Yield the weights of the pairs in chunks of resamples, (R, P).
+def _drawn(resampling: _Resampling, people: int) -> Iterator[np.ndarray]:
+    """Yield how often each person is drawn, (R, people + 1), in chunks of resamples.
 
-    Each resample draws as many people as there are, with replacement. With n_i how often person i
-    was drawn, a genuine pair of i weighs n_i, an impostor pair of i and j weighs n_i * n_j.
+    Each resample draws as many people as there are, with replacement. A last column is 1.
     """
-    if not same.size:
-        return
-    names, index = np.unique(identities, return_inverse=True)
-    people = len(names)
-    first, second = index.reshape(identities.shape).T
-    # A last column that stays 1 makes the weight of a genuine pair a product as well.
-    second = np.where(same, people, second)
-    random = np.random.default_rng(seed)
-    rows = max(1, _CHUNK_WEIGHTS // same.size)
-    for done in range(0, resamples, rows):
-        # Whole numbers far below 2**53: sums are exact in any order, so chunks change nothing.
-        drawn = np.ones((min(rows, resamples - done), people + 1))
+    random = np.random.default_rng(resampling.seed)
+    rows = max(1, _CHUNK_WEIGHTS // resampling.same.size)
+    for done in range(0, resampling.resamples, rows):
+        drawn = np.ones((min(rows, resampling.resamples - done), people + 1), int)
         for times in drawn:
             times[:-1] = np.bincount(random.integers(people, size=people), minlength=people)
+        yield drawn
+
+
+def _resampled(
+    figures: Callable[[np.ndarray], _Figures], resampling: _Resampling
+) -> list[_Figures]:
+    """Compute figures on the weights of each resample, in chunks, on all cores.
+
+    With n_i how often person i was drawn, a genuine pair of i weighs n_i, an impostor pair of
+    i and j weighs n_i * n_j.
+    """
+    names, index = np.unique(resampling.identities, return_inverse=True)
+    first, second = index.reshape(resampling.identities.shape).T
+    # The last column makes the weight of a genuine pair a product as well.
+    second = np.where(resampling.same, len(names), second)
+
+    def chunk(drawn: np.ndarray) -> _Figures:
         weights = np.take(drawn, first, axis=1)
         weights *= np.take(drawn, second, axis=1)
-        yield weights
+        return figures(weights)
+
+    jobs = (joblib.delayed(chunk)(drawn) for drawn in _drawn(resampling, len(names)))
+    # Threads: NumPy's loops run side by side, and the pairs are copied to nobody.
+    return joblib.Parallel(n_jobs=-1, backend="threading")(jobs)
 
 
 def _with_intervals(
-    figures: Callable[[np.ndarray], _Figures], pairs: int, resampled: Iterator[np.ndarray]
+    figures: Callable[[np.ndarray], _Figures], resampling: _Resampling
 ) -> dict[object, tuple[float | None, float | None, float | None]]:
     """Give each figure as (estimate, low, high), None where undefined."""
-    estimates = figures(np.ones((1, pairs)))
-    chunks = [figures(weights) for weights in resampled]
+    pairs = resampling.same.size
+    estimates = figures(np.ones((1, pairs), int))
+    chunks = _resampled(figures, resampling) if pairs else []
     found = {}
     for name, (estimate,) in estimates.items():
         values = np.concatenate([np.empty(0), *(chunk[name] for chunk in chunks)])

@@ -1,10 +1,8 @@
 """Pairs as TFRecord files, written in their final order and read in any order."""
 
-import mmap
-import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -57,18 +55,20 @@ def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequ
 
 
 class PairRecords(Sequence):
-    """The records of a folder, read at random: only where each begins is kept in memory."""
+    """The records of a folder, read at random: only where each begins is kept in memory.
+
+    Files are read, not mapped: pages of a map would count as the process's own memory.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Index the folder's files; InputError when there are none or one is damaged."""
-        self._places: list[tuple[mmap.mmap, Path, int]] = []
+        self._places: list[tuple[Path, int]] = []
         paths = folder_files(folder) if folder.is_dir() else []
         for path in paths:
             if path.stat().st_size == 0:
                 raise InputError(f"{path} is empty; run `dvc repro`")
-            with path.open("rb") as file:
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._places += [(data, path, start) for start in _starts(data, path)]
+            with path.open("rb", buffering=0) as file:
+                self._places += [(path, start) for start in _starts(file, path)]
         if not self._places:
             raise InputError(f"{folder} holds no records; run `dvc repro` to make them")
 
@@ -78,11 +78,12 @@ class PairRecords(Sequence):
 
     def __getitem__(self, index: int) -> PairRecord:
         """Read, check and decode one record; InputError, naming file and place, when damaged."""
-        data, path, start = self._places[index]
-        (length,) = struct.unpack_from("<Q", data, start)
-        payload = data[start + 12 : start + 12 + length]
-        (checksum,) = struct.unpack_from("<I", data, start + 12 + length)
-        if _masked_crc(payload) != checksum:
+        path, start = self._places[index]
+        with path.open("rb", buffering=0) as file:
+            file.seek(start)
+            length = int.from_bytes(file.read(12)[:8], "little")
+            payload, checksum = file.read(length), file.read(4)
+        if _masked_crc(payload) != int.from_bytes(checksum, "little"):
             raise InputError(f"{path}, byte {start}: the record is damaged; run `dvc repro`")
         try:
             return _decode(payload)
@@ -90,13 +91,14 @@ class PairRecords(Sequence):
             raise InputError(f"{path}, byte {start}: not a pair record ({error})") from None
 
 
-def _starts(data: mmap.mmap, path: Path) -> list[int]:
+def _starts(file: BinaryIO, path: Path) -> list[int]:
     """Where each record begins: 8 bytes length, 4 its checksum, the payload, 4 its checksum."""
-    starts, position = [], 0
-    while position < len(data):
-        header = data[position : position + 12]
+    starts, position, end = [], 0, path.stat().st_size
+    while position < end:
+        file.seek(position)
+        header = file.read(12)
         length = int.from_bytes(header[:8], "little")
-        whole = len(header) == 12 and position + 16 + length <= len(data)
+        whole = len(header) == 12 and position + 16 + length <= end
         if not whole or _masked_crc(header[:8]) != int.from_bytes(header[8:], "little"):
             raise InputError(f"{path}, byte {position}: the file is damaged; run `dvc repro`")
         starts.append(position)
