@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 BASE ?= main
 # `make runs` shows what people tune and the six figures of one model.
 MODEL ?= ensemble
-TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|seed
+TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
 .PHONY: help demo test lint sample runs review card bench

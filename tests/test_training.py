@@ -410,25 +410,23 @@ def precision(request):
     keras.config.set_dtype_policy("float32")
 
 
-# The rounding of a half, times how often a step rounds: measured over 5 epochs were 0.005 and
-# 0.0007 of the loss, 0.009 and 0.0009 of the largest weight.
-TOLERANCE = {"mixed_bfloat16": 2e-2, "mixed_float16": 3e-3}
+# Of the losses, in steps so small that they do not amplify what is rounded away: 0.0015 was
+# measured with bfloat16, and 0.05 with float16, which leaves out one of nine steps until its loss
+# scale fits.
+TOLERANCE = {"mixed_bfloat16": 5e-3, "mixed_float16": 1e-1}
 
 
 @pytest.mark.parametrize("precision", TOLERANCE, indirect=True)
 def test_training_in_half_precision_follows_float32_and_repeats_to_the_bit(tmp_path, precision):
-    runs = [Run(tmp_path / f"{i}.npz", made_siamese(), 5) for i in range(2)]
+    runs = [Run(tmp_path / f"{i}.npz", made_siamese(lr=1e-4), 3) for i in range(2)]
     keras.config.set_dtype_policy("float32")
-    plain = Run(tmp_path / "plain.npz", made_siamese(), 5)
+    plain = Run(tmp_path / "plain.npz", made_siamese(lr=1e-4), 3)
     assert runs[0].reports == runs[1].reports != plain.reports
     assert_equal_arrays(runs[0].state, runs[1].state)
-    tolerance = TOLERANCE[precision]
     for found, expected in zip(runs[0].reports, plain.reports, strict=True):
-        assert found["val_loss"] == pytest.approx(expected["val_loss"], rel=tolerance)
-        assert found[training.SELECTED_BY] == pytest.approx(
-            expected[training.SELECTED_BY], rel=3 * tolerance
-        )
-    assert all(w.dtype == np.float32 for w in runs[0].siamese.get_weights())
+        for name in ("loss", "val_loss", training.SELECTED_BY):
+            assert found[name] == pytest.approx(expected[name], rel=TOLERANCE[precision])
+    assert all(weight.dtype == np.float32 for weight in runs[0].siamese.get_weights())
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
