@@ -8,10 +8,11 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test lint sample runs review card bench
+.PHONY: help demo test faults lint sample runs review card bench
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
+	@echo "make faults kill every stage, fill its disk and more; see that \`dvc repro\` recovers"
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make card   bring the figures of the model card up to date"
@@ -37,6 +38,9 @@ lint: .venv/installed
 
 test: lint sample
 	python -m pytest
+
+faults: sample
+	python -m pytest -m '' tests/test_faults.py
 
 review: .venv/installed
 	@python src/review.py --base "$(BASE)"

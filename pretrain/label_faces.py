@@ -3,6 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import dlib
 import joblib
 import numpy as np
@@ -10,7 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 import recipe
-from faceverify import annotations, baseline, errors, files, landmarks
+from faceverify import annotations, baseline, files, landmarks
 from faceverify.photos import PHOTO_HEIGHT, PHOTO_WIDTH, decode
 
 # Where dlib's detector finds the face of an aligned photo: the median over 141 CelebA photos.

@@ -11,10 +11,15 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import numpy as np
 
 import recipe
-from faceverify import backend, errors, files
+from faceverify import backend, files
 
 PACKAGE = "nsfwjs@4.4.0"
 SHA256 = "585cd178f3b994337c4d10a87b080d342fc52f8b9bf0085c4d1f345a3a1c5382"

@@ -5,8 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import recipe
-from faceverify import backend, errors, files
+from faceverify import backend, files
 
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     backend.start()

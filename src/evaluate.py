@@ -5,7 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from faceverify import backend
+from faceverify import backend, errors
+
+PARSER = argparse.ArgumentParser(description=__doc__)
+
+if __name__ == "__main__":
+    errors.begin()
+    PARSER.parse_args()  # --help and a wrong argument need no TensorFlow, which takes seconds
 
 backend.start()
 
@@ -16,7 +22,6 @@ from faceverify import (
     annotations,
     baseline,
     curves,
-    errors,
     files,
     gallery,
     metrics,
@@ -49,7 +54,6 @@ class Scores(NamedTuple):
 
 def main() -> None:
     """Score the same pairs with every model and write metrics, plots and gallery."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
     settings = parameters.load(Path("params.yaml"))
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}

@@ -5,14 +5,20 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from faceverify import backend
+from faceverify import backend, errors
+
+PARSER = argparse.ArgumentParser(description=__doc__)
+
+if __name__ == "__main__":
+    errors.begin()
+    PARSER.parse_args()  # --help and a wrong argument need no TensorFlow, which takes seconds
 
 backend.start()
 
 import numpy as np
 from tqdm import tqdm
 
-from faceverify import errors, features, files, litert, parameters, photos, store
+from faceverify import features, files, litert, parameters, photos, store
 from faceverify.alignment import CANONICAL_POINTS
 from faceverify.judged import Photos, load_pairs, member_outputs
 from faceverify.verification import VerificationPairs, thetas
@@ -33,7 +39,6 @@ LICENCES = [
 
 def main() -> None:
     """Export the ensemble, measure it against the models that it was made of, write it."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
     settings = parameters.load(Path("params.yaml"))
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     earned = read_metrics()

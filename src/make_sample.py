@@ -18,11 +18,16 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from faceverify import alignment, backend, errors, files, landmarks
+from faceverify import alignment, backend, files, landmarks
 
 DATA = Path("data")
 DOWNLOADS = Path(".cache/downloads")

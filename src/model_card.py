@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from faceverify import errors, files, parameters, summary
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
+from faceverify import files, parameters, summary
 
 CARD, METRICS = Path("docs/model_card.md"), Path("metrics")
 BEGIN, END = "<!-- measured: `make card` writes this part -->", "<!-- end of the measured part -->"

@@ -4,10 +4,15 @@ import argparse
 import shutil
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import numpy as np
 import pandas as pd
 
-from faceverify import errors, files, pairs, parameters, tables
+from faceverify import files, pairs, parameters, tables
 
 PREPARED = Path("prepared")
 

@@ -7,9 +7,14 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
 import yaml
 
-from faceverify import comparison, errors, files
+from faceverify import comparison, files
 
 HEAD = "HEAD"
 METRICS = "metrics/summary.json"

@@ -5,12 +5,18 @@ import csv
 import json
 import shutil
 from collections import Counter
+from itertools import chain
 from pathlib import Path
+
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
 
 import joblib
 from tqdm import tqdm
 
-from faceverify import annotations, errors, files, landmarks, parameters, selection, workers
+from faceverify import annotations, files, landmarks, parameters, selection, workers
 
 PREPARED = Path("prepared")
 
@@ -71,17 +77,26 @@ def main() -> None:
 def search_all(
     folder: Path, people: dict[int, list[str]], count: int, predictor_file: Path, where: str
 ) -> dict[int, selection.Search]:
-    """Find `count` faces of each person, on the workers that `where` names."""
+    """Find `count` faces of each person, on the workers that `where` names.
+
+    Raises InputError when a photo that was there at first vanishes meanwhile: what came of it
+    would be taken for the result of the photos that are there.
+    """
     if not folder.is_dir():
         raise errors.InputError(f"{folder} is missing; `python src/make_sample.py` makes a sample")
     landmarks.check_predictor(predictor_file)
+    present = {path.name for path in folder.iterdir()}
     jobs = (
         joblib.delayed(selection.search_faces)(folder, photos, count, predictor_file)
         for photos in people.values()
     )
     searches = workers.results(jobs, where)
     progress = tqdm(searches, "Finding faces", len(people), unit="person", disable=None)
-    return dict(zip(people, progress, strict=True))
+    searches = dict(zip(people, progress, strict=True))
+    for photo, reason in chain.from_iterable(search.failures for search in searches.values()):
+        if reason == selection.MISSING and photo in present:
+            raise errors.InputError(f"{folder / photo} vanished; put it back and run this again")
+    return searches
 
 
 def write(folder: Path, found: dict[int, list[selection.Face]], report: dict) -> None:

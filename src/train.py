@@ -5,7 +5,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from faceverify import backend
+from faceverify import backend, errors
+
+PARSER = argparse.ArgumentParser(description=__doc__)
+PARSER.add_argument("member", help="a name of `members` in params.yaml")
+
+if __name__ == "__main__":
+    errors.begin()
+    PARSER.parse_args()  # --help and a wrong argument need no TensorFlow, which takes seconds
 
 tf = backend.start()
 
@@ -13,7 +20,7 @@ import keras
 import numpy as np
 from dvclive import Live
 
-from faceverify import errors, features, files, model, parameters, store, training
+from faceverify import features, files, model, parameters, store, training
 from faceverify.records import PairRecord, PairRecords
 from faceverify.targets import LandmarkRange
 
@@ -23,9 +30,7 @@ CACHE = Path(".cache")
 
 def main() -> None:
     """Train the member that the command line names."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("member", help="a name of `members` in params.yaml")
-    member = parser.parse_args().member
+    member = PARSER.parse_args().member
     everything = parameters.load(Path("params.yaml"))
     if member not in everything.members:
         raise errors.InputError(f"params.yaml has no member {member!r} in `members`")

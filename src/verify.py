@@ -8,7 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from faceverify import errors, files, pair_list, picture
+from faceverify import errors
+
+if __name__ == "__main__":
+    errors.begin()
+
+from faceverify import files, pair_list, picture
 from faceverify.pair_list import ACCEPT, REJECT
 from faceverify.refusals import CaptureError
 from faceverify.verify import Comparison, Embedding, Verifier

@@ -4,7 +4,13 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceverify import backend
+from faceverify import backend, errors
+
+PARSER = argparse.ArgumentParser(description=__doc__)
+
+if __name__ == "__main__":
+    errors.begin()
+    PARSER.parse_args()  # --help and a wrong argument need no TensorFlow, which takes seconds
 
 backend.start()
 
@@ -12,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from faceverify import errors, files, parameters, tables
+from faceverify import files, parameters, tables
 from faceverify.records import PairRecord, write_records
 from faceverify.targets import LandmarkRange
 
@@ -21,7 +27,6 @@ PREPARED = Path("prepared")
 
 def main() -> None:
     """Fit the landmark range on train, then write both splits, each in a seeded order."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
     rng = np.random.default_rng(parameters.load(Path("params.yaml")).seed)
     table = tables.read(PREPARED / "pairs.csv", tables.PAIRS)
     numbers = files.read_json(PREPARED / "paired.json")

@@ -1,6 +1,10 @@
 """TensorFlow, started without the dozen lines that it prints about its own build."""
 
+import errno
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from faceverify.quiet import held_stderr
@@ -19,3 +23,18 @@ def start() -> ModuleType:
         tensorflow.config.experimental.enable_op_determinism()
         tensorflow.config.list_physical_devices()
     return tensorflow
+
+
+@contextmanager
+def os_errors() -> Iterator[None]:
+    """Raise what TensorFlow says of a full disk or a closed folder as the OSError that it was."""
+    from tensorflow import errors
+
+    try:
+        yield
+    except errors.OpError as error:
+        said = re.fullmatch(r"(?:{{.*?}} )?(.+); (.+?)(?: \[Op:\w+\])?", error.message)
+        numbers = {os.strerror(number): number for number in errno.errorcode}
+        if not said or said[2] not in numbers:
+            raise
+        raise OSError(numbers[said[2]], said[2], said[1]) from None

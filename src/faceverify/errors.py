@@ -1,12 +1,20 @@
 """What goes wrong by a user's mistake, and how a script reports it."""
 
 import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-# What the system says when a disk, a quota or the largest size of a file is reached.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What to do when a disk, a quota or the largest size of a file is reached, or writing is forbidden.
+_REMEDIES = dict.fromkeys(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; make room and run the same command again"
+) | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS),
+    "; see that you may read and write there, then run the same command again",
+)
+_STOPPED = "stopped; run the same command again"
 
 
 class InputError(Exception):
@@ -20,23 +28,45 @@ class UnusableError(InputError):
     """A photo that cannot be used; the message says why, in a few words without its name."""
 
 
+def begin() -> None:
+    """Let Ctrl-C end a script with one line already while it imports, which takes seconds.
+
+    For the first lines of a script that is run; `run` takes over. An exception would not do:
+    compiled modules turn one that comes while they are imported into errors of their own.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return  # a background job, which ignores Ctrl-C
+    terminal = os.dup(2)  # what native libraries write to stderr may be held back meanwhile
+
+    def stop(*_: object) -> None:
+        os.write(terminal, f"{_line(_STOPPED)}\n".encode())
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, stop)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a script's `main`; a user's mistake ends it with one line on stderr and exit code 2."""
-    script = Path(sys.argv[0]).name
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except InputError as error:
-        sys.exit(_report(script, str(error), 2))
+        sys.exit(_report(str(error), 2))
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise  # raised by a library for its own reasons, not by the operating system
-        place = f"{error.filename}: " if error.filename else ""
-        remedy = "; make room and run the same command again" if error.errno in _FULL else ""
-        sys.exit(_report(script, f"{place}{error.strerror}{remedy}", 2))
+        place = f"{error.filename2 or error.filename}: " if error.filename else ""
+        remedy = _REMEDIES.get(error.errno, "")
+        sys.exit(_report(f"{place}{error.strerror}{remedy}", 2))
     except KeyboardInterrupt as stop:
-        sys.exit(_report(script, str(stop) or "stopped; run the same command again", 130))
+        sys.exit(_report(str(stop) or _STOPPED, 130))
 
 
-def _report(script: str, message: str, code: int) -> int:
-    print(f"{script}: error: {message}", file=sys.stderr)
+def _report(message: str, code: int) -> int:
+    print(_line(message), file=sys.stderr)
     return code
+
+
+def _line(message: str) -> str:
+    return f"{Path(sys.argv[0]).name}: error: {message}"

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,20 +18,49 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; what was written there takes its place at the end.
 
     For a file or a folder. If the block raises, `path` stays as it was and the rest is removed.
+    What a killed run leaves beside it, the next one removes or, if it is all there is, puts back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # The machine's name, for folders that several share.
+    name = f".{path.stem}.tmp-{platform.node()}-"
     # The suffix stays last: Keras, OpenCV and pandas read the format from it.
-    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    temporary, old = (
+        path.with_name(f"{name}{os.getpid()}{end}{path.suffix}") for end in ("", "-old")
+    )
+    own = re.compile(rf"{re.escape(name)}(\d+)(-old)?{re.escape(path.suffix)}")
+    for left in path.parent.iterdir():
+        if (found := own.fullmatch(left.name)) and not _running(int(found[1])):
+            _clear(left, path)
     try:
         yield temporary
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
+            path.rename(old)  # a folder is replaced by name only when it is empty
         temporary.replace(path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _clear(old, path)
+        _clear(temporary, path)
+
+
+def _running(pid: int) -> bool:
+    """Whether a process other than this one has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return pid != os.getpid()
+
+
+def _clear(left: Path, path: Path) -> None:
+    """Remove what `replacing` left; the old folder takes its place again if nothing has."""
+    is_old = left.name.removesuffix(path.suffix).endswith("-old")
+    if is_old and left.is_dir() and not path.exists():
+        left.rename(path)
+    elif left.is_dir():
+        shutil.rmtree(left, ignore_errors=True)
+    else:
+        left.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from faceverify import backend
 from faceverify.features import fingerprint
 from faceverify.model import PHOTO_SHAPE, angle
 from faceverify.store import TrainedModel
@@ -31,7 +32,7 @@ def convert(members: Sequence[TrainedModel], weights: Sequence[float]) -> bytes:
             input_signature=[tf.TensorSpec((None, sum(units)), tf.float32)] * 2,
         ),
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with backend.os_errors(), tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from faceverify import backend
 from faceverify.errors import InputError
 from faceverify.files import folder_files, replacing_folder
 
@@ -41,7 +42,7 @@ def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequ
     # A record larger than a file would leave numbers out: number the files that come about.
     used, file_of = np.unique((ends - 1) * count // ends[-1], return_inverse=True)
     count = len(used)
-    with replacing_folder(folder) as temporary:
+    with backend.os_errors(), replacing_folder(folder) as temporary:
         writer, current = None, -1
         for number, record in zip(file_of.tolist(), records, strict=True):
             if number != current:

@@ -13,6 +13,9 @@ from faceverify.files import inside
 from faceverify.landmarks import find_landmarks, flatten
 from faceverify.photos import decode_aligned
 
+# Why a photo fails that the lists name and the folder lacks.
+MISSING = "missing file"
+
 
 class Face(NamedTuple):
     """A usable photo: its name in the data and its 136 landmark numbers in pixels."""
@@ -82,4 +85,4 @@ def _read(folder: Path, photo: str) -> np.ndarray:
     except FileNotFoundError:
         if not folder.is_dir():  # on another machine than the one that looked for it
             raise InputError(f"{folder} is missing on {platform.node()}; share it") from None
-        raise UnusableError("missing file") from None
+        raise UnusableError(MISSING) from None

@@ -1,0 +1,273 @@
+"""What goes wrong while a script runs: Ctrl-C, kills, full disks, folders that bear no writing."""
+
+import functools
+import itertools
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers import ROOT
+from tiny import Clone
+
+# A script, its arguments, and a library that it loads early.
+IMPORTING = [
+    ("src/select_faces.py", (), "dlib"),
+    ("src/pair_faces.py", (), "pandas"),
+    ("src/write_records.py", (), "libtensorflow_framework"),
+    ("src/train.py", ("ja",), "libtensorflow_cc"),
+    ("src/train.py", ("ja",), "h5py"),
+    ("src/evaluate.py", (), "_multiarray_umath"),
+    ("src/export.py", (), "libtensorflow_cc"),
+    ("src/verify.py", ("a.png", "b.png"), "cv2"),
+    ("src/review.py", (), "_yaml"),
+    ("src/model_card.py", (), "pydantic_core"),
+    ("src/make_sample.py", (), "cv2"),
+    ("pretrain/label_faces.py", (), "_multiarray_umath"),
+    ("pretrain/start_weights.py", (), "cv2"),
+    ("pretrain/train_brain.py", (), "libtensorflow_cc"),
+    ("pretrain/train_tower.py", (), "pandas"),
+]
+
+
+@pytest.mark.parametrize(("script", "arguments", "library"), IMPORTING)
+def test_ctrl_c_while_a_script_imports_is_one_line(script, arguments, library, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, ROOT / script, *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while library not in Path(f"/proc/{process.pid}/maps").read_text():
+            assert process.poll() is None, "it ended before it was stopped"
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate()
+    name = Path(script).name
+    assert (printed, errors) == ("", f"{name}: error: stopped; run the same command again\n")
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["write_records", "train", "evaluate", "export"])
+def test_help_does_not_wait_for_tensorflow(name):
+    command = [sys.executable, "-X", "importtime", ROOT / f"src/{name}.py", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0
+    assert "argparse" in result.stderr
+    assert "tensorflow" not in result.stderr
+
+
+STAGES = ("select_faces", "pair_faces", "write_records", "train@ja", "evaluate", "export")
+KILLS = 10
+# What every run of the tests has. The others take long: `make faults`.
+QUICK = {
+    ("killed", "pair_faces", 4),
+    ("file too large", "write_records"),
+    ("read-only folder", "pair_faces"),
+    ("two at once", "pair_faces"),
+}
+
+
+def cases(fault: str, *more) -> list:
+    """A fault in each stage, with each of `more`, as parameters of a test."""
+    found = itertools.product([fault], STAGES, *more)
+    return [pytest.param(*c, marks=() if c in QUICK else pytest.mark.faults) for c in found]
+
+
+class Workspace:
+    """A clone whose pipeline has run, for a fault while one stage runs once more under DVC."""
+
+    def __init__(self, clone: Clone, stage: str) -> None:
+        self.clone, self.lock = clone, clone.lock()
+        locked = yaml.safe_load(self.lock)["stages"][stage]
+        self.script = locked["cmd"].split()[1].removeprefix("src/")
+        self.outs = [clone.folder / out["path"] for out in locked["outs"]]
+        self.repro = ("dvc", "repro", "--single-item", "--force", stage)
+        # Else DVC would take over what the stage has made before.
+        for run in (clone.folder / ".dvc/cache/runs").glob("*/*/*"):
+            if yaml.safe_load(run.read_text())["cmd"] == locked["cmd"]:
+                run.unlink()
+
+    def files(self) -> list[Path]:
+        """The files that the stage makes."""
+        return [path for out in self.outs for path in (out, *out.rglob("*")) if path.is_file()]
+
+    def remove_outs(self) -> None:
+        """Remove what the stage makes, as DVC does before it runs."""
+        for out in self.outs:
+            if out.is_dir():
+                shutil.rmtree(out)
+            else:
+                out.unlink()
+
+    def fails(self, *before: str) -> str:
+        """Run the stage, by way of a command; it has to fail. Give what it says on stderr."""
+        result = self.clone.run(*before, *self.repro, check=False)
+        assert result.returncode != 0, result.stdout
+        assert "Traceback" not in result.stderr, result.stderr
+        return result.stderr
+
+    def said(self, errors: str) -> str:
+        """The one line in which the script says what is wrong."""
+        (line,) = re.findall(rf"^{self.script}: error: (.*)$", errors, re.MULTILINE)
+        return line
+
+    def recovers(self) -> None:
+        """A plain `dvc repro` brings everything back to the byte, and nothing is left over."""
+        self.clone.dvc("repro")
+        assert self.clone.lock() == self.lock
+        assert self.clone.git("status", "--porcelain") == ""
+        left = self.clone.folder.rglob(".*.tmp-*")
+        assert not [path for path in left if ".dvc" not in path.parts]
+
+
+@pytest.fixture
+def workspace(clone, tmp_path, request, record_property) -> Workspace:
+    """The clone once more, for a fault that the table at the end of the tests counts."""
+    fault, stage = (request.node.callspec.params[name] for name in ("fault", "stage"))
+    record_property("fault", (fault, stage))
+    return Workspace(clone.copy(tmp_path / "clone"), stage)
+
+
+@pytest.fixture(scope="session")
+def usual_time(clone, tmp_path_factory):
+    """Gives the seconds that a stage takes under DVC, undisturbed."""
+
+    @functools.cache
+    def measured(stage: str) -> float:
+        undisturbed = Workspace(clone.copy(tmp_path_factory.mktemp("usual") / "clone"), stage)
+        started = time.monotonic()
+        undisturbed.clone.run(*undisturbed.repro)
+        return time.monotonic() - started
+
+    return measured
+
+
+@pytest.mark.parametrize(("fault", "stage", "tenth"), cases("killed", range(KILLS)))
+def test_killed(workspace, usual_time, fault, stage, tenth):
+    chance = random.Random(f"{stage} {tenth}")
+    if chance.random() < 0.5:
+        shutil.rmtree(workspace.clone.folder / ".cache")
+    pause = usual_time(stage) * (tenth + chance.random()) / KILLS
+    killed = False
+    while not killed:
+        process = workspace.clone.start(*workspace.repro)
+        try:
+            process.communicate(timeout=pause)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            killed = True
+        pause *= 0.8  # it may have been faster than usual
+    workspace.recovers()
+
+
+@pytest.mark.parametrize(("fault", "stage"), cases("file too large"))
+def test_a_file_that_grows_too_large(workspace, tmp_path, fault, stage):
+    limit = max(path.stat().st_size for path in workspace.files()) * 3 // 4
+    # For the stage alone: DVC's own files are larger.
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec prlimit --fsize={limit} -- {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    path = os.pathsep.join([str(python.parent), str(Path(sys.executable).parent), "/usr/bin:/bin"])
+    said = workspace.said(workspace.fails("env", f"PATH={path}"))
+    assert said.endswith("File too large; make room and run the same command again")
+    workspace.recovers()
+
+
+@pytest.mark.parametrize(("fault", "stage"), cases("full disk"))
+def test_a_full_disk(clone, tmp_path, record_property, fault, stage):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "none", disk], capture_output=True).returncode != 0:
+        pytest.skip("a disk of its own wants a user who may mount one")
+    try:
+        record_property("fault", (fault, stage))
+        subprocess.run(["cp", "--archive", clone.folder, disk / "clone"], check=True)
+        workspace = Workspace(Clone(disk / "clone"), stage)
+        made = sum(path.stat().st_size for path in workspace.files())
+        workspace.remove_outs()
+        used = shutil.disk_usage(disk).used
+        resize(disk, used + made // 2)
+        assert "No space left on device" in workspace.fails()
+        resize(disk, used + 2**30)
+        workspace.recovers()
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def resize(disk: Path, size: int) -> None:
+    """Give a mounted tmpfs another size, in bytes."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True)
+
+
+@pytest.mark.parametrize(("fault", "stage"), cases("read-only folder"))
+def test_a_read_only_folder(workspace, fault, stage):
+    # Root writes everywhere, unless it is without this power.
+    bound = ("setpriv", "--bounding-set=-dac_override") if os.geteuid() == 0 else ()
+    workspace.remove_outs()
+    folder = workspace.outs[0].parent
+    folder.chmod(0o555)
+    try:
+        if subprocess.run([*bound, "test", "-w", folder], capture_output=True).returncode != 1:
+            pytest.skip("this user writes into a read-only folder, too")
+        said = workspace.said(workspace.fails(*bound))
+    finally:
+        folder.chmod(0o755)
+    place = folder.relative_to(workspace.clone.folder)
+    assert said.startswith(f"{place}/.")
+    assert said.endswith(
+        "Permission denied; see that you may read and write there, then run the same command again"
+    )
+    workspace.recovers()
+
+
+@pytest.mark.parametrize(("fault", "stage"), cases("two at once"))
+def test_two_at_once(workspace, fault, stage):
+    first = workspace.clone.start(*workspace.repro)
+    while not first.stdout.readline().startswith("Running stage"):
+        assert first.poll() is None, first.stderr.read()
+    os.killpg(first.pid, signal.SIGSTOP)  # until the second has been answered
+    second = workspace.clone.dvc("repro", check=False)
+    os.killpg(first.pid, signal.SIGCONT)
+    first.communicate()
+    assert second.returncode != 0
+    assert re.search(rf"is busy, it is being blocked by:\s+\(PID {first.pid}\)", second.stderr)
+    assert first.returncode == 0
+    workspace.recovers()
+
+
+@pytest.mark.parametrize(("fault", "stage"), [("photo vanishes", "select_faces")])
+def test_a_photo_vanishes(workspace, fault, stage):
+    folder = workspace.clone.folder / "data/img_align_celeba"
+    photo = max(folder.iterdir())
+    content = photo.read_bytes()
+    process = workspace.clone.start(*workspace.repro)
+    while "loky" not in group_commands(process.pid):  # the searching processes start
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+    photo.unlink()
+    _, errors = process.communicate()
+    assert process.returncode != 0
+    vanished = f"data/img_align_celeba/{photo.name} vanished; put it back and run this again"
+    assert workspace.said(errors) == vanished
+    photo.write_bytes(content)
+    workspace.recovers()
+
+
+def group_commands(group: int) -> str:
+    """The command lines of a process group."""
+    listed = ["ps", "-o", "args=", "--forest", "-g", str(group)]
+    return subprocess.run(listed, capture_output=True, text=True).stdout
