@@ -2,22 +2,23 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-BASE ?= main
 # `make runs` shows what people tune and the six figures of one model.
 MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test faults lint sample runs review card bench
+.PHONY: help demo test faults lint sample runs review drift card bench audit-packages
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
 	@echo "make faults kill every stage, fill its disk and more; see that \`dvc repro\` recovers"
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
+	@echo "make drift BASE=HEAD    tell rounding on another machine from a real change"
 	@echo "make card   bring the figures of the model card up to date"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
-	@echo "make bench  measure verify beside dlib alone, on a quiet machine"
+	@echo "make audit-packages     look for known vulnerabilities of the pinned packages"
+	@echo "make bench  measure speed and memory beside other ways, on a quiet machine"
 
 .venv/installed: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
@@ -42,8 +43,13 @@ test: lint sample
 faults: sample
 	python -m pytest -m '' tests/test_faults.py
 
+review: BASE ?= main
 review: .venv/installed
 	@python src/review.py --base "$(BASE)"
+
+drift: BASE ?= HEAD
+drift: .venv/installed
+	@python src/drift.py --base "$(BASE)"
 
 runs:
 	@dvc exp show --md --hide-failed --only-changed --drop '^(?!Experiment$$|.*\b($(TUNED))$$)' --keep '(^|:)$(MODEL)\.($(FIGURES))$$'
@@ -51,5 +57,11 @@ runs:
 card: .venv/installed
 	python src/model_card.py
 
+# Fails for a known vulnerability, and as well where its database does not answer.
+audit-packages: .venv/installed
+	pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt \
+		|| { echo "no pass: update what is named above, or run this where the database answers" >&2; exit 1; }
+
 bench: .venv/installed
+	python benchmarks/bench_steps.py
 	python benchmarks/bench_verify.py

@@ -8,7 +8,6 @@ faces in larger pictures, half the height of 3000 x 4000 or 450 x 600 pixels, wi
 import csv
 import multiprocessing
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import numpy as np
 import dlib_route
 from faceverify import errors, files, pair_list
 from faceverify.verify import Verifier
+from measuring import machine, peak_memory
 from phone import encoded, phone_photo
 
 OUT = ROOT / "benchmarks/verify.json"
@@ -103,13 +103,6 @@ def processes(command: list[str]) -> tuple[float, float]:
     return statistics.median(taken), max(memory)
 
 
-def peak_memory(pid: int) -> float:
-    """Megabytes that a process has had at most; what `wait4` tells has its parent's in it."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(peaks[0]) / 1024 if peaks else 0.0  # none when it has just ended
-
-
 def seconds(compare: Callable, pairs: list[tuple[Path, Path]]) -> float:
     """Median seconds of a comparison of two photos that it has not seen, when all is loaded."""
     taken = []
@@ -155,15 +148,7 @@ def write(figures: dict[str, tuple[float, float]]) -> None:
             "met": ours >= LIMITS[name] if rate else ours <= LIMITS[name],
         }
         print(f"{name}: {ours:.3f}, dlib {theirs:.3f}, limit {LIMITS[name]:g}")
-    machine = {"processor": processor(), "cores": os.cpu_count(), "load": os.getloadavg()[1]}
-    files.write_json(OUT, {"machine": machine, "figures": report}, indent=2)
-
-
-def processor() -> str:
-    """The processor's name, as Linux tells it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    files.write_json(OUT, {"machine": machine(), "figures": report}, indent=2)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from faceverify import errors, parameters
-from faceverify.parameters import Count, Group, Number, Seed, Share, Weight
+from faceverify.parameters import Count, Group, MemberName, Number, Seed, Share, Weight
 
 LANDMARK_MODEL = "shape_predictor_68_face_landmarks.dat"
 DESCRIPTOR_MODEL = "dlib_face_recognition_resnet_model_v1.dat"
@@ -19,7 +19,6 @@ START = Path("start")
 MODEL = Path("model")
 TOWER = Path("tower")
 WEIGHTS = "inception_v3_mixed5_faces.weights.h5"
-TOWER_WEIGHTS = "inception_v3_mixed5_faces_tower.weights.h5"
 HELD_OUT = Path("held_out.txt")
 
 Side = Annotated[int, Field(ge=75, le=218)]  # pixels; InceptionV3 takes no less
@@ -40,7 +39,7 @@ class Augment(Group):
 
 
 class Tower(Group):
-    """How the tower is trained on the finished brain."""
+    """How the towers are trained on the finished brain."""
 
     views: Count  # of each photo; the first one is unchanged
     epochs: Count
@@ -48,6 +47,15 @@ class Tower(Group):
     lr: Positive
     landmarks: Weight  # of their loss, beside that of the angles
     near: Count  # nearest photos among which each photo's partner is drawn
+
+
+class Member(Group):
+    """A member's tower: its sizes, and what it and the order of its batches are drawn from."""
+
+    head_filters: Count
+    neck_units: Annotated[list[Count], Field(min_length=1)]
+    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    seed: Seed
 
 
 class Recipe(Group):
@@ -66,11 +74,17 @@ class Recipe(Group):
     seed: Seed
     augment: Augment
     tower: Tower
+    members: Annotated[dict[MemberName, Member], Field(min_length=1)]
 
 
 def read() -> Recipe:
     """The checked parameters; InputError in one line."""
     return parameters.read(Path("params.yaml"), Recipe)
+
+
+def tower_weights(member: str) -> str:
+    """The name of the weight file of a member's tower."""
+    return f"inception_v3_mixed5_faces_tower_{member}.weights.h5"
 
 
 def held_out() -> set[int]:

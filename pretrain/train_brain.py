@@ -1,6 +1,5 @@
 """Train the brain on faces: phase by phase, resumed after a stop, measured on unseen people."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from dvclive import Live
 from tqdm import tqdm
 
 import student as students
+from checkpoint import Checkpoint, run_hash
 from faceverify import verification
 from faceverify.model import build_brain, load_weights, write_checksum
 from people import HeldOut, learnt_and_unseen, mixed_with_person
@@ -47,13 +47,14 @@ def main() -> None:
     brain = build_brain("InceptionV3", "mixed5", settings.view, None, settings.seed)
     load_weights(brain, recipe.START / recipe.WEIGHTS)
     network = brain.get_layer("network")
-    run = Run(settings, learnt.paths, targets)
+    student = students.build(settings)
+    student.get_layer("network").set_weights(network.get_weights())
     with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False) as live:
-        student = run.train(network.get_weights(), held, live)
+        checkpoint = train(student, (learnt.paths, targets), held, settings, live)
     network.set_weights(student.get_layer("network").get_weights())
     save(brain, settings)
-    files.write_json(FIGURES, run.history[-1], indent=2)
-    CHECKPOINT.unlink(missing_ok=True)
+    files.write_json(FIGURES, checkpoint.history[-1], indent=2)
+    checkpoint.remove()
 
 
 def save(brain: keras.Model, settings) -> None:
@@ -77,58 +78,25 @@ def measure(student: keras.Model, held: HeldOut) -> dict[str, float]:
     return {"val_distance": float(apart)} | held.figures(scores)
 
 
-class Run:
-    """A training run with a checkpoint after every epoch."""
-
-    def __init__(
-        self, settings: recipe.Recipe, photos: Sequence[Path], targets: np.ndarray
-    ) -> None:
-        """A run of what is in `settings`; a checkpoint of another recipe is left alone."""
-        self._settings, self._photos, self._targets = settings, photos, targets
-        code = sorted(Path(__file__).parent.glob("*.py"))
-        labels = files.folder_files(recipe.LABELS)
-        self._hash = files.sha256(settings.model_dump_json(), *labels, *code)
-        self.history: list[dict[str, float]] = []
-
-    def train(self, network_weights: list[np.ndarray], held: HeldOut, live: Live) -> keras.Model:
-        """Go on from the checkpoint, or from the network's weights; give the trained student."""
-        epochs = self._settings.epochs
-        student = students.build(self._settings)
-        student.get_layer("network").set_weights(network_weights)
-        steps = len(Views(self._photos, self._targets, self._settings, 0))
-        students.prepare(student, self._settings, epochs * steps)
-        self._take_up(student)
-        for logs in self.history:
-            report(live, logs, epochs)
-        for epoch in range(len(self.history), epochs):
-            views = Views(self._photos, self._targets, self._settings, epoch)
-            steps_bar = [Steps(epoch)]
-            fitted = student.fit(views, epochs=1, shuffle=False, verbose=0, callbacks=steps_bar)
-            self.history.append({"loss": fitted.history["loss"][0]} | measure(student, held))
-            self._store(student)
-            report(live, self.history[-1], epochs)
-        return student
-
-    def _store(self, model: keras.Model) -> None:
-        state = model.variables + model.optimizer.variables
-        arrays = {f"state{i}": np.asarray(variable) for i, variable in enumerate(state)}
-        arrays["history"] = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
-        arrays["hash"] = np.array(self._hash)
-        with files.replacing(CHECKPOINT) as temporary:
-            np.savez(temporary, **arrays)
-
-    def _take_up(self, student: keras.Model) -> None:
-        """Bring a student to where the last finished epoch of a stopped run left it."""
-        if not CHECKPOINT.is_file():
-            return
-        with np.load(CHECKPOINT, allow_pickle=False) as stored:
-            if str(stored["hash"]) != self._hash:
-                return
-            self.history = json.loads(stored["history"].tobytes())
-            for i, variable in enumerate(student.variables + student.optimizer.variables):
-                variable.assign(stored[f"state{i}"])
-        done = len(self.history)
-        print(f"going on after epoch {done} of {self._settings.epochs}", flush=True)
+def train(
+    student: keras.Model,
+    learnt: tuple[Sequence[Path], np.ndarray],
+    held: HeldOut,
+    settings: recipe.Recipe,
+    live: Live,
+) -> Checkpoint:
+    """Train the student from where a stopped run left it; `learnt` are photos and targets."""
+    students.prepare(student, settings, settings.epochs * len(Views(*learnt, settings, 0)))
+    run = run_hash(settings.model_dump_json(exclude={"members", "tower"}))
+    checkpoint = Checkpoint(CHECKPOINT, run, student)
+    for logs in checkpoint.history:
+        report(live, logs, settings.epochs)
+    for epoch in range(len(checkpoint.history), settings.epochs):
+        views = Views(*learnt, settings, epoch)
+        fitted = student.fit(views, epochs=1, shuffle=False, verbose=0, callbacks=[Steps(epoch)])
+        checkpoint.finish_epoch({"loss": fitted.history["loss"][0]} | measure(student, held))
+        report(live, checkpoint.history[-1], settings.epochs)
+    return checkpoint
 
 
 class Steps(keras.callbacks.Callback):

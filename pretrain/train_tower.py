@@ -1,5 +1,6 @@
 """Train a member's tower on the finished brain: angles learn the distances of the descriptors."""
 
+import argparse
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from keras import ops
 from tqdm import tqdm
 
 import student as students
+from checkpoint import Checkpoint, run_hash
 from faceverify import cache, features, verification
 from faceverify.losses import landmark_loss
 from faceverify.model import Tower, angle, build_brain, build_tower, write_checksum
@@ -34,14 +36,18 @@ from views import augmented, view_of
 
 CACHE = Path(".cache")
 CURVES = Path("plots/tower")
-FIGURES = Path("tower_metrics.json")
-# Of the same form as the members of params.yaml, which start from it.
-SHAPE = Tower(head_filters=64, neck_units=[150, 100], tail_units=[100, 128], dropout=0.0, l2=0.0)
+FIGURES = Path("tower_metrics")
 
 
 def main() -> None:
-    """Write tower/, the tower's weights in float16, tower_metrics.json and the curves."""
+    """Write the weights, in float16, figures and curves of the member that the command names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("member", help="a name of `members` in params.yaml")
+    name = parser.parse_args().member
     settings = recipe.read()
+    if name not in settings.members:
+        raise errors.InputError(f"params.yaml has no member {name!r} in `members`")
+    member = settings.members[name]
     cv2.setNumThreads(1)  # photos are prepared in several threads already
     learnt, unseen = learnt_and_unseen()
     held = HeldOut(unseen)
@@ -53,11 +59,22 @@ def main() -> None:
     seen = [viewed(network, learnt.paths, view, settings) for view in range(settings.tower.views)]
     shown = np.concatenate([network.predict_on_batch(views) for views in held.views(settings.view)])
 
-    tower = build_tower(brain.output_shape[1:], SHAPE, settings.seed)
-    with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False) as live:
-        figures = train(tower, Batches(seen, learnt, settings), (shown, held), settings, live)
-    save(tower)
-    files.write_json(FIGURES, figures, indent=2)
+    tower = build_tower(brain.output_shape[1:], shape(member), member.seed)
+    how = settings.model_dump_json(exclude={"members"}) + member.model_dump_json()
+    run = run_hash(how, recipe.MODEL / recipe.WEIGHTS)
+    batches = Batches(seen, learnt, settings, member.seed)
+    compile_tower(tower, settings, len(batches))
+    checkpoint = Checkpoint(CACHE / f"tower_{name}.npz", run, tower)
+    with Live(str(CURVES / name), dvcyaml=False, save_dvc_exp=False) as live:
+        train(tower, batches, (shown, held), checkpoint, settings.tower.epochs, live)
+    save(tower, shape(member), recipe.TOWER / name / recipe.tower_weights(name))
+    files.write_json(FIGURES / f"{name}.json", checkpoint.history[-1], indent=2)
+    checkpoint.remove()
+
+
+def shape(member: recipe.Member) -> Tower:
+    """The sizes of a member's tower; what only its later training changes is left out."""
+    return Tower(**member.model_dump(exclude={"seed"}), dropout=0.0, l2=0.0)
 
 
 def viewed(
@@ -92,20 +109,21 @@ class Batches(keras.utils.PyDataset):
     who resemble them. Of each photo one view is drawn.
     """
 
-    def __init__(self, seen: list[np.ndarray], photos: Photos, settings: recipe.Recipe) -> None:
+    def __init__(
+        self, seen: list[np.ndarray], photos: Photos, settings: recipe.Recipe, seed: int
+    ) -> None:
         """Take the features of every view, (photos, height, width, C)."""
         super().__init__()
-        self._seen, self._how, self._seed = seen, settings.tower, settings.seed
+        self._seen, self._how, self._seed = seen, settings.tower, seed
         self._descriptors = photos.descriptors
         self._near = nearest(self._descriptors, self._how.near)
         self._landmarks = LandmarkRange.fit(photos.landmarks).normalize(photos.landmarks)
-        self._epoch = -1
-        self.on_epoch_end()
+        self.start(0)
 
-    def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
-        self._epoch += 1
-        rng = np.random.default_rng((self._seed, self._epoch))
+    def start(self, epoch: int) -> None:
+        """Draw the order of epoch `epoch`, from 0."""
+        self._epoch = epoch
+        rng = np.random.default_rng((self._seed, epoch))
         self._order = rng.permutation(len(self._descriptors))
 
     def __len__(self) -> int:
@@ -165,46 +183,60 @@ def _partners(vectors):
     return ops.concatenate([near, drawn], axis=0)
 
 
+def compile_tower(tower: keras.Model, settings: recipe.Recipe, steps: int) -> None:
+    """Compile for a run whose epochs have this many steps."""
+    how = settings.tower
+    chosen = students.optimizer(how.lr, settings.weight_decay, how.epochs * steps)
+    tower.compile(
+        chosen,
+        loss={"tail": angles_as_distances, "landmarks": landmark_loss},
+        loss_weights={"tail": 1.0, "landmarks": how.landmarks},
+    )
+    chosen.build(tower.trainable_variables)
+
+
 def train(
     tower: keras.Model,
     batches: Batches,
     unseen: tuple[np.ndarray, HeldOut],
-    settings: recipe.Recipe,
+    checkpoint: Checkpoint,
+    epochs: int,
     live: Live,
-) -> dict[str, float]:
-    """Train the tower and give the figures of its last epoch; `unseen` are features and people."""
-    how = settings.tower
-    tower.compile(
-        students.optimizer(how.lr, settings.weight_decay, how.epochs * len(batches)),
-        loss={"tail": angles_as_distances, "landmarks": landmark_loss},
-        loss_weights={"tail": 1.0, "landmarks": how.landmarks},
-    )
+) -> None:
+    """Train the tower from where a stopped run left it; `unseen` are features and people."""
     shown, held = unseen
-    for epoch in range(how.epochs):
+    for logs in checkpoint.history:
+        report(live, logs, epochs)
+    for epoch in range(len(checkpoint.history), epochs):
+        batches.start(epoch)
         fitted = tower.fit(batches, epochs=1, shuffle=False, verbose=0)
         tails = tower.predict(shown, batch_size=256, verbose=0)["tail"]
         figures = held.figures(verification.thetas(tails, held.pairs.photos))
-        logs = {name: values[0] for name, values in fitted.history.items()} | figures
-        for name, value in logs.items():
-            split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
-            live.log_metric(f"{split}/{figure}", round(value, 6))
-        print(
-            f"epoch {epoch + 1}/{how.epochs}  loss {logs['loss']:.4f}  unseen people: "
-            f"AUC {logs['val_auc']:.4f}, best accuracy {logs['val_best_accuracy']:.4f}",
-            flush=True,
-        )
-        live.next_step()
-    return logs
+        checkpoint.finish_epoch({k: v[0] for k, v in fitted.history.items()} | figures)
+        report(live, checkpoint.history[-1], epochs)
 
 
-def save(tower: keras.Model) -> None:
-    """Write the weights in float16, with their hash beside them."""
+def report(live: Live, logs: dict[str, float], epochs: int) -> None:
+    """Log one epoch's figures and print the ones to watch."""
+    for name, value in logs.items():
+        split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
+        live.log_metric(f"{split}/{figure}", round(value, 6))
+    print(
+        f"epoch {live.step + 1}/{epochs}  loss {logs['loss']:.4f}  unseen people: "
+        f"AUC {logs['val_auc']:.4f}, best accuracy {logs['val_best_accuracy']:.4f}",
+        flush=True,
+    )
+    live.next_step()
+
+
+def save(tower: keras.Model, sizes: Tower, path: Path) -> None:
+    """Write the weights in float16, with their hash beside them, in a folder of their own."""
     keras.config.set_dtype_policy("float16")
-    half = build_tower(tower.input_shape[1:], SHAPE, 0)
+    half = build_tower(tower.input_shape[1:], sizes, 0)
     half.set_weights([weight.astype(np.float16) for weight in tower.get_weights()])
-    with files.replacing_folder(recipe.TOWER) as folder:
-        half.save_weights(folder / recipe.TOWER_WEIGHTS)
-        write_checksum(folder / recipe.TOWER_WEIGHTS)
+    with files.replacing_folder(path.parent) as folder:
+        half.save_weights(folder / path.name)
+        write_checksum(folder / path.name)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,9 @@ from faceverify import (
     annotations,
     baseline,
     curves,
+    drift,
+    environment,
+    fairness,
     files,
     gallery,
     metrics,
@@ -67,7 +70,11 @@ def main() -> None:
     }
     compare_with_baseline(details)
     details[ENSEMBLE]["weightings"] = weightings(scores, pairs, details, settings)
+    details[ENSEMBLE]["fairness"] = fairness_of(
+        scores[ENSEMBLE], pairs["val"], groups, details[ENSEMBLE]["groups"], settings
+    )
     write_metrics(details)
+    write_run(scores, judged, pairs["val"], settings.seed)
     write_plots(scores, details, pairs["val"])
     write_gallery(scores[ENSEMBLE], judged, pairs["val"])
     print("more figures: metrics/details.json; worst errors: plots/gallery; dvc plots show --open")
@@ -220,6 +227,27 @@ def weightings(
     return report
 
 
+def fairness_of(
+    scores: Scores,
+    pairs: verification.VerificationPairs,
+    groups: dict[str, np.ndarray],
+    rates: dict[str, dict],
+    settings: parameters.Parameters,
+) -> dict[str, float | dict]:
+    """Whether a group's FMR exceeds another's by more than `fmr_factor`; `rates` are theirs."""
+    compared = {name: fairness.compared(name) for name in GROUPED_BY}
+    shares = metrics.fmr_shares(
+        scores.values["val"],
+        pairs.same,
+        pairs.identities,
+        {name: tuple(map(groups.get, two)) for name, two in compared.items() if two[0] in groups},
+        threshold=scores.decision.accept_threshold,
+        resamples=settings.evaluate.resamples,
+        seed=settings.seed,
+    )
+    return fairness.report(rates, shares, settings.evaluate.fmr_factor)
+
+
 def write_metrics(details: dict[str, dict]) -> None:
     """The six figures for DVC, all figures, and tables for people, which are printed as well."""
     six = {name: summary.of(report["val"]) for name, report in details.items()}
@@ -230,9 +258,22 @@ def write_metrics(details: dict[str, dict]) -> None:
         "The ensemble with other weights, chosen on training people, scored like the models:\n\n"
         f"{summary.weightings_table(details[ENSEMBLE]['weightings'])}\n"
     )
+    ensemble = details[ENSEMBLE]
+    if said := fairness.sentences(ensemble["fairness"], ensemble["groups"]):
+        text += f"\n{said}\n"
     with files.replacing(METRICS / "summary.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"\n{text}")
+
+
+def write_run(
+    scores: dict[str, Scores], judged: Photos, pairs: verification.VerificationPairs, seed: int
+) -> None:
+    """What tells rounding from a real change: where this ran, and scores; see `drift.py`."""
+    files.write_json(METRICS / "environment.json", environment.record(), indent=2)
+    values = {name: model_scores.values["val"] for name, model_scores in scores.items()}
+    kept = drift.thetas(values, np.array(judged.names)[pairs.photos], pairs.same, seed)
+    tables.write(METRICS / "thetas.csv", kept)
 
 
 def write_plots(

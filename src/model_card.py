@@ -8,7 +8,7 @@ from faceverify import errors
 if __name__ == "__main__":
     errors.begin()
 
-from faceverify import files, parameters, summary
+from faceverify import fairness, files, parameters, summary
 
 CARD, METRICS = Path("docs/model_card.md"), Path("metrics")
 BEGIN, END = "<!-- measured: `make card` writes this part -->", "<!-- end of the measured part -->"
@@ -66,19 +66,23 @@ def decision(settings: parameters.Parameters, ensemble: dict) -> str:
 
 
 def groups(report: dict[str, dict]) -> str:
-    """The ensemble's error rates by attribute group, for the groups that have pairs."""
+    """The ensemble's error rates by attribute group, for the groups that have pairs.
+
+    A rate without an interval rests on too few people for one.
+    """
     rows = [
         [
             name,
+            str(figures["people"]),
             str(figures["genuine"]),
-            summary.interval(figures, "fnmr"),
+            fairness.rate(figures, "fnmr"),
             str(figures["impostor"]),
-            summary.interval(figures, "fmr"),
+            fairness.rate(figures, "fmr"),
         ]
         for name, figures in report.items()
         if figures["genuine"] or figures["impostor"]
     ]
-    header = ["attribute", "genuine pairs", "fnmr", "impostor pairs", "fmr"]
+    header = ["attribute", "people", "genuine pairs", "fnmr", "impostor pairs", "fmr"]
     return f"By attribute of the two photos:\n\n{summary.markdown(header, rows)}"
 
 

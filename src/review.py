@@ -3,8 +3,6 @@
 import argparse
 import json
 import re
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
 from faceverify import errors
@@ -14,10 +12,11 @@ if __name__ == "__main__":
 
 import yaml
 
-from faceverify import comparison, files
+from faceverify import comparison, fairness, files
+from faceverify.revisions import check, parsed, run, succeeds
 
 HEAD = "HEAD"
-METRICS = "metrics/summary.json"
+METRICS, DETAILS = "metrics/summary.json", "metrics/details.json"
 PAGE = Path(".cache/review")  # git ignores it
 
 
@@ -34,11 +33,12 @@ def main() -> None:
         sections = {
             "Parameters": parameters_section(base),
             "Metrics": metrics_section(base),
+            "Groups": fairness_section(base),
             "Data and models": data_section(base),
             "Plots": plots_section(base),
             "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
         }
-        parts += [f"## {title}\n\n{text}" for title, text in sections.items()]
+        parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
     else:
         parts.append("Nothing differs.")
     print("\n\n".join(parts))
@@ -46,10 +46,7 @@ def main() -> None:
 
 def common_commit(base: str) -> str:
     """The commit where HEAD left `base`: `base` itself where its name still means that one."""
-    if Path(run("git", "rev-parse", "--show-toplevel")) != Path.cwd():
-        raise errors.InputError("run this from the repository's root")
-    if base.startswith("-") or not succeeds("git", "rev-parse", "--verify", f"{base}^{{commit}}"):
-        raise errors.InputError(f"there is no revision {base}; fetch it, or name another: BASE=...")
+    check(base)
     if not succeeds("git", "merge-base", base, HEAD):
         if run("git", "rev-parse", "--is-shallow-repository") == "true":
             raise errors.InputError(
@@ -75,6 +72,26 @@ def metrics_section(base: str) -> str:
     if old == new:
         return f"No figure differs in `{METRICS}`."
     return comparison.figures_table(old, new)
+
+
+def fairness_section(base: str) -> str:
+    """Which group of people is accepted falsely more often than another, and what it was before."""
+    before, now = (said_of_groups(rev) for rev in (base, HEAD))
+    if before == now:
+        return now
+    return f"{now or 'Not compared.'}\n\nBefore: {before or 'not compared.'}"
+
+
+def said_of_groups(rev: str) -> str:
+    """What `evaluate` said of the groups at a revision; nothing where it did not compare any."""
+    details = parsed(rev, DETAILS, json.loads)
+    try:
+        ensemble = details.get("ensemble", {})
+        if "fairness" not in ensemble:
+            return ""
+        return fairness.sentences(ensemble["fairness"], ensemble["groups"])
+    except (AttributeError, KeyError, TypeError):
+        raise errors.InputError(f"{DETAILS} of {rev} is damaged; run `dvc repro`") from None
 
 
 def data_section(base: str) -> str:
@@ -136,40 +153,9 @@ def outs(rev: str) -> dict[str, comparison.Out]:
     return {path: out for path, out in found.items() if path.rstrip("/") not in in_git}
 
 
-def parsed(rev: str, name: str, parse) -> Mapping:
-    """A JSON or YAML file as it was committed; empty where it was not there."""
-    if not succeeds("git", "cat-file", "-e", f"{rev}:{name}"):
-        return {}
-    try:
-        value = parse(run("git", "show", f"{rev}:{name}"))
-    except (ValueError, yaml.YAMLError):
-        value = None
-    if not isinstance(value, dict):
-        raise errors.InputError(f"{name} of {rev} is damaged; run `dvc repro` and commit it")
-    return value
-
-
 def short(rev: str) -> str:
     """A commit's short name."""
     return run("git", "rev-parse", "--short", rev)
-
-
-def succeeds(*command: str) -> bool:
-    """Whether a command ends well."""
-    return subprocess.run(command, capture_output=True).returncode == 0
-
-
-def run(*command: str) -> str:
-    """What a command prints; InputError, with what it says last, when it fails."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise errors.InputError(f"{command[0]} is not installed; run `make sample`") from None
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it does not say why"]
-        said = next((line for line in lines if line.startswith(("ERROR:", "fatal:"))), lines[-1])
-        raise errors.InputError(f"`{' '.join(command)}` failed: {said}")
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from dvclive import Live
 
-from faceverify import features, files, model, parameters, store, training
+from faceverify import environment, features, files, model, parameters, store, training
 from faceverify.records import PairRecord, PairRecords
 from faceverify.targets import LandmarkRange
 
@@ -67,6 +67,8 @@ def main() -> None:
         )
         live.summary["kept_epoch"] = progress.best_epoch + 1
         live.make_summary()
+    # Beside the curves, not in the model: equal models have equal bytes, wherever they were made.
+    files.write_json(CURVES / member / "environment.json", environment.record(), indent=2)
     store.save(MODELS / member, trained)
     shutil.rmtree(run)
     best = progress.history[progress.best_epoch]

@@ -81,10 +81,11 @@ def test_decisions_count_all_four_kinds_also_where_there_are_none():
     assert curves.decisions(scores[:0], same[:0], 0.6).pairs.tolist() == [0] * 4
 
 
-def test_groups_have_a_row_for_each_rate_that_has_pairs():
-    scores, same = np.array([0.1, 0.9, 0.2, 0.8]), np.array([1, 1, 0, 0], bool)
-    identities = np.array([[1, 1], [2, 2], [1, 2], [1, 2]])
-    masks = {"all": np.ones(4, bool), "genuine": same, "none": np.zeros(4, bool)}
+def test_groups_have_a_row_for_each_rate_that_has_an_interval():
+    scores, same = np.array([0.1, 0.9, 0.9, 0.2, 0.8]), np.array([1, 1, 1, 0, 0], bool)
+    identities = np.array([[1, 1], [2, 2], [3, 3], [1, 2], [2, 3]])
+    masks = {"all": np.ones(5, bool), "genuine": same, "none": np.zeros(5, bool)}
+    masks["two people"] = np.array([1, 1, 0, 1, 0], bool)
     groups = metrics.group_error_rates(
         scores, same, identities, masks, threshold=0.6, resamples=100, seed=1
     )
@@ -92,7 +93,11 @@ def test_groups_have_a_row_for_each_rate_that_has_pairs():
     rows = [
         tuple(row) for row in table[["group", "rate", "value", "pairs"]].itertuples(index=False)
     ]
-    assert rows == [("all", "FMR", 0.5, 2), ("all", "FNMR", 0.5, 2), ("genuine", "FNMR", 0.5, 2)]
+    assert rows == [
+        ("all", "FMR", 0.5, 2),
+        ("all", "FNMR", 0.666667, 3),
+        ("genuine", "FNMR", 0.666667, 3),
+    ]
     assert (table.low <= table.value).all()
     assert (table.value <= table.high).all()
     assert list(curves.group_rates({})) == list(table)

@@ -339,9 +339,12 @@ def test_group_rates_match_really_repeated_pairs():
             expected = expected_interval([np.mean(wrong[c[inside[c]]]) for c in chosen])
             interval = (found[name][f"{rate}_low"], found[name][f"{rate}_high"])
             assert interval == pytest.approx(expected, abs=1e-6)
-    assert list(found["none"].values()) == [None] * 6 + [0, 0]
+        people = {*identities[groups[name]].ravel().tolist()}
+        assert found[name]["people"] == len(people)
+    assert list(found["none"].values()) == [None] * 6 + [0, 0, 0]
     assert list(found["none"]) == [
-        *("fmr", "fmr_low", "fmr_high", "fnmr", "fnmr_low", "fnmr_high", "genuine", "impostor")
+        *("fmr", "fmr_low", "fmr_high", "fnmr", "fnmr_low", "fnmr_high"),
+        *("genuine", "impostor", "people"),
     ]
 
 
@@ -353,6 +356,69 @@ def test_the_group_of_all_agrees_with_measure():
     found = measured(scores, same, identities)
     for name in ("fmr", "fmr_low", "fmr_high", "fnmr", "fnmr_low", "fnmr_high"):
         assert rates[name] == found[name]
+
+
+def rates_of(people, wrong_impostors, *, genuine=2):
+    """FMR and FNMR of one group of so many people, each pair of whom has two impostor pairs."""
+    meetings = list(itertools.combinations(range(people), 2))
+    numbers = np.array([(i, i) for i in range(people)] * genuine + meetings * 2)
+    same = numbers[:, 0] == numbers[:, 1]
+    scores = np.where(same, 0.1, 1.5)
+    scores[np.flatnonzero(~same)[:wrong_impostors]] = 0.2
+    group = {"all": np.ones(len(same), bool)}
+    options = {"threshold": 1.0, "resamples": 200, "seed": 3}
+    return metrics.group_error_rates(scores, same, numbers, group, **options)["all"]
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_one_or_two_people_have_rates_without_an_interval(people):
+    found = rates_of(people, wrong_impostors=1)
+    assert (found["fmr"], found["fnmr"]) == (None if people == 1 else 0.5, 0)
+    assert [found[f"{rate}{end}"] for rate in ("fmr", "fnmr") for end in ("_low", "_high")] == [
+        None
+    ] * 4
+
+
+def test_a_rate_of_none_or_all_has_the_interval_that_so_few_people_allow():
+    # 5 people meet in 10 pairs: without an error in 10 trials, 0.308 is possible once in 40 times.
+    found = rates_of(5, wrong_impostors=0)
+    assert (found["fmr"], found["fmr_low"]) == (0, 0)
+    assert (1 - found["fmr_high"]) ** 10 == pytest.approx(0.025, abs=1e-5)
+    assert (1 - found["fnmr_high"]) ** 5 == pytest.approx(0.025, abs=1e-5)
+    found = rates_of(5, wrong_impostors=20)
+    assert (found["fmr"], found["fmr_high"]) == (1, 1)
+    assert found["fmr_low"] ** 10 == pytest.approx(0.025, abs=1e-5)
+    found = rates_of(5, wrong_impostors=1)
+    assert 0.05 == found["fmr"] < found["fmr_high"] < 0.3
+
+
+def test_shares_of_two_groups_match_really_repeated_pairs():
+    scores, same, identities = made_pairs(people=12)
+    even = (identities[:, 0] // 7) % 2 == 0
+    options = {"threshold": 1.0, "resamples": 30, "seed": 6}
+    groups = {"parity": (even, ~even), "low": (scores < 1.2, even)}
+    found = metrics.fmr_shares(scores, same, identities, groups, **options)
+    assert list(found) == list(groups)
+    chosen = list(repeated_pairs(same, identities, 30, 6))
+    for name, masks in groups.items():
+
+        def share(at, masks=masks):
+            first, second = (np.mean(scores[at][(m & ~same)[at]] < 1.0) for m in masks)
+            return first / (first + second)
+
+        expected = [share(slice(None)), *expected_interval([share(at) for at in chosen])]
+        assert list(found[name]) == ["share", "share_low", "share_high"]
+        assert list(found[name].values()) == pytest.approx(expected, abs=1e-6)
+
+
+def test_groups_without_a_false_accept_are_equal_and_one_without_pairs_has_no_share():
+    scores, same, identities = pairs_of([0.1] * 6, [1.5] * 12)
+    half, none = np.arange(18) % 2 == 0, np.zeros(18, bool)
+    options = {"threshold": 1.0, "resamples": 20, "seed": 6}
+    groups = {"halves": (half, ~half), "none": (half, none)}
+    found = metrics.fmr_shares(scores, same, identities, groups, **options)
+    assert list(found["halves"].values()) == [0.5] * 3
+    assert list(found["none"].values()) == [None] * 3
 
 
 # Differences
@@ -423,7 +489,7 @@ def test_no_pairs():
     assert [len(column) for column in metrics.roc(scores, same)] == [0, 0, 0]
     options = {"threshold": 1.0, "resamples": 10, "seed": 1}
     rates = metrics.group_error_rates(scores, same, identities, {"g": same}, **options)
-    assert list(rates["g"].values()) == [None] * 6 + [0, 0]
+    assert list(rates["g"].values()) == [None] * 6 + [0, 0, 0]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

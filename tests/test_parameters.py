@@ -131,6 +131,7 @@ def test_shipped_files_have_the_same_keys():
         ("ensemble.ja", True),
         ("ensemble.ja", -0.1),
         ("ensemble.ja", float("nan")),
+        ("evaluate.fmr_factor", 0.9),
         ("evaluate.genuine_per_identity", 0),
         ("evaluate.resamples", 99),
         ("evaluate.resamples", "1000"),

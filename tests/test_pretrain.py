@@ -21,13 +21,14 @@ import pytest
 import tensorflow as tf
 import yaml
 
+import checkpoint
 import label_faces
 import people
 import recipe
 import start_weights
 import student as students
 import views
-from faceverify import baseline, landmarks
+from faceverify import baseline, landmarks, parameters
 from faceverify.errors import InputError
 from faceverify.model import Tower, build_brain, build_tower, cut_network
 from faceverify.photos import decode, to_canvas, view_corner
@@ -39,10 +40,6 @@ SCRIPTS = ("label_faces", "start_weights", "train_brain", "train_tower")
 SHIPPED = yaml.safe_load((PRETRAIN / "params.yaml").read_text())
 STILL = dict.fromkeys(SHIPPED["augment"], 0.0)  # no photo is changed, only mirrored
 ALWAYS = SHIPPED["augment"] | dict.fromkeys(("grey", "blur", "jpeg", "small"), 1.0)
-SIZES = yaml.safe_load((ROOT / "params.yaml").read_text())["model"]
-MEMBERS_TOWER = Tower(
-    *(SIZES[name] for name in ("head_filters", "neck_units", "tail_units")), dropout=0.0, l2=0.0
-)
 SMALLEST = 91  # side of the smallest view whose features are large enough for the head
 
 
@@ -236,7 +233,7 @@ def tower_batches(train_tower):
     photos = people.Photos(np.arange(40), np.arange(40) // 2, descriptors, points)
     rows = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
     how = SHIPPED["tower"] | {"views": 2, "batch_size": 8, "near": 3}
-    return train_tower.Batches([rows, rows + 100], photos, settings(tower=how)), photos
+    return train_tower.Batches([rows, rows + 100], photos, settings(tower=how), 1), photos
 
 
 def test_a_batch_is_photos_and_a_near_partner_of_each(tower_batches, train_tower):
@@ -266,8 +263,10 @@ def test_batches_are_the_same_in_any_order_and_others_in_the_next_epoch(tower_ba
     batches, _ = tower_batches
     first, again = batches[0][0], [batches[i][0] for i in (3, 0)][1]
     np.testing.assert_array_equal(first, again)
-    batches.on_epoch_end()
+    batches.start(1)
     assert not np.array_equal(first, batches[0][0])
+    batches.start(0)
+    np.testing.assert_array_equal(first, batches[0][0])
 
 
 # The student
@@ -557,6 +556,20 @@ TINY = SHIPPED | {
     "precision": "float32",
     "tower": SHIPPED["tower"] | {"views": 2, "epochs": 2, "batch_size": 4, "near": 3},
 }
+MEMBER = "rai"  # whose tower is trained here
+
+
+def command_line(name):
+    """The arguments of a script in dvc.yaml."""
+    return [f"{name}.py", MEMBER] if name == "train_tower" else [f"{name}.py"]
+
+
+def shape_of(member):
+    """The sizes of the tower that a member's weights are for."""
+    sizes = (
+        SHIPPED["members"][member][key] for key in ("head_filters", "neck_units", "tail_units")
+    )
+    return Tower(*sizes, dropout=0.0, l2=0.0)
 
 
 def make_project(folder, **changes):
@@ -573,7 +586,7 @@ def command(name, folder):
     """How dvc.yaml runs a script, for `subprocess`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     return {
-        "args": [sys.executable, f"{name}.py"],
+        "args": [sys.executable, *command_line(name)],
         "cwd": folder,
         "env": environment,
         "text": True,
@@ -714,7 +727,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(labelled, trained):
     assert first in output
     assert not (folder / "model").exists()
     lines = printed(run("train_brain", folder)).splitlines()
-    assert "going on after epoch 1 of 2" in lines
+    assert "going on after epoch 1" in lines
     assert lines[-2:] == output.splitlines()[-2:]
     for name in (
         f"model/{recipe.WEIGHTS}",
@@ -726,37 +739,104 @@ def test_a_killed_training_goes_on_to_the_same_weights(labelled, trained):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
-def test_the_towers_weights_are_those_of_a_members_in_half_precision(with_tower):
+def test_the_towers_weights_are_those_of_its_member_in_half_precision(with_tower):
     folder, output = with_tower
-    path = folder / "tower" / recipe.TOWER_WEIGHTS
+    path = folder / "tower" / MEMBER / recipe.tower_weights(MEMBER)
     assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.sha256"]
     with h5py.File(path) as file:
         types = set()
         file.visititems(lambda _, item: types.add(getattr(item, "dtype", None)))
     assert types - {None} == {np.dtype(np.float16)}
     shape = build_brain("InceptionV3", "mixed5", SMALLEST, None, 1).output_shape[1:]
-    tower = build_tower(shape, MEMBERS_TOWER, 1, str(path))
+    tower = build_tower(shape, shape_of(MEMBER), 1, str(path))
     assert all(np.isfinite(weight).all() for weight in tower.get_weights())
-    figures = json.loads((folder / "tower_metrics.json").read_text())
+    figures = json.loads((folder / f"tower_metrics/{MEMBER}.json").read_text())
     assert f"AUC {figures['val_auc']:.4f}" in output.splitlines()[-1]
     assert output.splitlines()[-1].startswith(f"epoch 2/2  loss {figures['loss']:.4f}")
+    assert not list((folder / ".cache").glob("*.npz"))
 
 
-def test_another_training_of_the_tower_gives_the_same_bytes(with_tower):
-    folder, output = with_tower
-    path = folder / "tower" / recipe.TOWER_WEIGHTS
-    before = path.read_bytes()
-    path.unlink()
-    assert printed(run("train_tower", folder)) == output
-    assert path.read_bytes() == before
+def test_a_towers_killed_training_goes_on_to_the_same_weights(with_tower):
+    undisturbed, output = with_tower
+    folder = undisturbed.with_name("killed_tower")
+    shutil.copytree(undisturbed, folder, symlinks=True)
+    for made in ("tower", "tower_metrics", "plots/tower"):
+        shutil.rmtree(folder / made)
+    with subprocess.Popen(
+        **command("train_tower", folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        first = next(line for line in process.stdout if line.startswith("epoch 1/2"))
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert first in output
+    assert not (folder / "tower").exists()
+    lines = printed(run("train_tower", folder)).splitlines()
+    assert "going on after epoch 1" in lines
+    assert lines[-2:] == output.splitlines()[-2:]
+    for name in (
+        f"tower/{MEMBER}/{recipe.tower_weights(MEMBER)}",
+        f"tower_metrics/{MEMBER}.json",
+        f"plots/tower/{MEMBER}/plots/metrics/val/auc.tsv",
+    ):
+        assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
-def test_the_shipped_weights_are_for_the_members_of_params_yaml():
-    pretrained = ROOT / "pretrained"
-    view = yaml.safe_load((ROOT / "params.yaml").read_text())["model"]["brain_view"]
-    brain = build_brain("InceptionV3", "mixed5", view, str(pretrained / recipe.WEIGHTS), 1)
-    weights = str(pretrained / recipe.TOWER_WEIGHTS)
-    assert build_tower(brain.output_shape[1:], MEMBERS_TOWER, 1, weights).count_params() > 0
+def dense(size):
+    """A compiled model of one layer, whose optimizer remembers."""
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(size)])
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def test_a_checkpoint_brings_model_and_figures_back_to_a_run_of_its_hash_only(tmp_path):
+    path, trained = tmp_path / "checkpoint.npz", dense(3)
+    stored = checkpoint.Checkpoint(path, "one", trained)
+    trained.fit(np.ones((4, 2)), np.ones((4, 3)), verbose=0)
+    stored.finish_epoch({"loss": 1.5})
+    taken_up, other = dense(3), dense(3)
+    assert checkpoint.Checkpoint(path, "one", taken_up).history == [{"loss": 1.5}]
+    state, expected = (m.variables + m.optimizer.variables for m in (taken_up, trained))
+    assert same([np.asarray(v) for v in state], [np.asarray(v) for v in expected])
+    before = other.get_weights()
+    assert checkpoint.Checkpoint(path, "two", other).history == []
+    assert same(other.get_weights(), before)
+    stored.remove()
+    assert not path.exists()
+
+
+def test_a_damaged_checkpoint_is_one_line_with_the_remedy(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    checkpoint.Checkpoint(path, "one", dense(3)).finish_epoch({"loss": 1.5})
+    whole = path.read_bytes()
+    for damaged in (whole[:100], b"", b"PK"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="checkpoint.npz is damaged .*; delete it") as refused:
+            checkpoint.Checkpoint(path, "one", dense(3))
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "params.faces.yaml"])
+def test_each_member_starts_from_shipped_weights_of_its_own_tower(file):
+    settings = parameters.load(ROOT / file)
+    for name in settings.members:
+        member = settings.member(name).model
+        assert member.tower_weights == f"pretrained/{recipe.tower_weights(name)}"
+        brain = build_brain(
+            member.brain, member.brain_layer, member.brain_view, str(ROOT / member.brain_weights), 1
+        )
+        sizes = Tower(member.head_filters, member.neck_units, member.tail_units, 0.0, 0.0)
+        assert sizes == shape_of(name)
+        build_tower(brain.output_shape[1:], sizes, 1, str(ROOT / member.tower_weights))
+
+
+def test_the_members_differ_in_head_neck_tail_and_loss():
+    settings = parameters.load(ROOT / "params.yaml")
+    members = [settings.member(name) for name in settings.members]
+    for part in ("head_filters", "neck_units", "tail_units"):
+        assert len({str(getattr(member.model, part)) for member in members}) > 1, part
+    losses = {(member.gamma, member.delta, member.l2, member.dropout) for member in members}
+    assert len(losses) == len(members)
 
 
 # Mistakes
@@ -785,6 +865,9 @@ def test_an_unknown_parameter_is_one_line(name, tmp_path):
         ({"augment": SHIPPED["augment"] | {"zoom": 0}}, "augment.zoom: unknown key"),
         ({"tower": SHIPPED["tower"] | {"batch_size": 5}}, "tower.batch_size: "),
         ({"tower": SHIPPED["tower"] | {"near": 0}}, "tower.near: "),
+        ({"members": {}}, "members: "),
+        ({"members": {"../ja": SHIPPED["members"]["ja"]}}, "members.../ja"),
+        ({"members": {"ja": SHIPPED["members"]["ja"] | {"tail_units": [3]}}}, "members.ja.tail_un"),
     ],
 )
 def test_a_parameter_out_of_its_range_is_refused_by_name(changes, message, tmp_path, monkeypatch):
@@ -820,11 +903,18 @@ def test_training_without_labels_is_one_line(name, tmp_path):
     assert not (folder / "plots").exists()
 
 
+def test_a_tower_of_a_name_that_is_no_member_is_one_line(tmp_path):
+    folder = make_project(tmp_path / "project", members={"ja": SHIPPED["members"]["ja"]})
+    line = error_line(run("train_tower", folder))
+    assert line == f"train_tower.py: error: params.yaml has no member {MEMBER!r} in `members`"
+
+
 # As DVC sees it
 
 
 def stage(name):
-    return yaml.safe_load((PRETRAIN / "dvc.yaml").read_text())["stages"][name]
+    found = yaml.safe_load((PRETRAIN / "dvc.yaml").read_text())["stages"][name]
+    return found.get("do", found)
 
 
 def modules_of(script):
@@ -846,11 +936,12 @@ def test_a_stage_depends_on_its_script_and_the_modules_beside_it(name):
     assert {dep for dep in deps if dep.endswith(".py")} == modules_of(f"{name}.py")
     assert deps == sorted(deps)
     assert params == sorted(params)
-    assert stage(name)["cmd"] == f"PYTHONPATH=../src python {name}.py"
+    key = " ${key}" if name == "train_tower" else ""
+    assert stage(name)["cmd"] == f"PYTHONPATH=../src python {name}.py{key}"
 
 
 def test_every_parameter_belongs_to_a_stage():
-    used = {key for name in SCRIPTS for key in stage(name)["params"]}
+    used = {key.split(".")[0] for name in SCRIPTS for key in stage(name)["params"]}
     assert used == set(SHIPPED) == set(recipe.Recipe.model_fields)
 
 

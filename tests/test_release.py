@@ -37,7 +37,7 @@ def test_the_card_has_the_figures_of_the_metrics_and_is_the_same_again(card):
     assert f"theta = {' + '.join(f'{w:g} {name}' for name, w in weights.items())}; " in text
     assert (card / "metrics/summary.md").read_text().strip() in text
     for name, group in details["groups"].items():
-        assert (f"| {name} | {group['genuine']} |" in text) == bool(
+        assert (f"| {name} | {group['people']} | {group['genuine']} |" in text) == bool(
             group["genuine"] or group["impostor"]
         )
     size = json.loads((card / "metrics/export.json").read_text())["bytes"]

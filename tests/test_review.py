@@ -1,5 +1,6 @@
 """Tests of review.py: the report of a pull request, with real git and DVC."""
 
+import json
 import os
 import re
 import socket
@@ -343,3 +344,39 @@ def test_the_workflow_writes_the_report_with_make(workflow, clone, tmp_path):
     assert text.endswith(
         "an artifact of [this run](https://github.com/some/repository/actions/runs/1).\n"
     )
+
+
+def write_details(clone: Clone, details: object) -> None:
+    (clone.folder / "metrics/details.json").write_text(json.dumps(details))
+    clone.commit("Groups")
+
+
+def test_a_warning_about_a_group_of_people_is_part_of_the_report(branch):
+    rates = {"fmr": 0.1, "fmr_low": 0.08, "fmr_high": 0.12, "people": 90}
+    groups = {
+        "Male on both": rates,
+        "Male on none": rates | {"fmr": 0.02, "fmr_low": 0.01, "fmr_high": 0.03},
+    }
+    contrast = {"higher": "Male on both", "lower": "Male on none", "verdict": "exceeds"}
+    contrast |= {"fmr_ratio": 5.0, "fmr_ratio_low": 3.0, "fmr_ratio_high": 9.0}
+    found = {"factor": 2.0, "attributes": {"Male": contrast}}
+    write_details(branch, {"ensemble": {"groups": groups, "fairness": found}})
+    warning, before = sections(report(branch))["Groups"].split("\n\n")
+    assert warning == (
+        "**Warning: the FMR with Male on both is 5.00 [3.00, 9.00] times that with Male on none, "
+        "more than the factor of 2 (`evaluate.fmr_factor`) that is allowed: 0.100 [0.080, 0.120] "
+        "with Male on both and 0.020 [0.010, 0.030] with Male on none.**"
+    )
+    assert before == "Before: not compared."
+
+    branch.git("switch", "--quiet", "--create", "next")
+    (branch.folder / "note").write_text("text")
+    branch.commit("A note")
+    assert sections(report(branch, "change"))["Groups"] == warning
+
+    for damaged in ({"ensemble": {"fairness": found}}, {"ensemble": 7}, []):
+        write_details(branch, damaged)
+        assert re.fullmatch(
+            r"review.py: error: metrics/details.json of HEAD is damaged; run .*",
+            error_line(review(branch, "change")),
+        )

@@ -4,14 +4,15 @@ import csv
 import io
 import json
 import os
+import platform
 import signal
 
 import numpy as np
 import pytest
 import yaml
 
-from faceverify import verifier_file
-from tiny import MEMBERS, STAGES, TRAINING, Clone
+from faceverify import fairness, verifier_file
+from tiny import MEMBERS, ROOT, STAGES, TRAINING, Clone
 
 
 @pytest.fixture
@@ -131,13 +132,47 @@ def test_the_summary_has_six_figures_a_model_with_intervals(clone):
     expected = {f"{name}{end}" for name in figures for end in ("", "_low", "_high")}
     assert set(summary(clone)) == MEMBERS | {"ensemble", "dlib"}
     assert all(set(report) == expected for report in summary(clone).values())
-    models, _, weightings = (clone.folder / "metrics/summary.md").read_text().split("\n\n")
+    models, _, weightings, _ = (clone.folder / "metrics/summary.md").read_text().split("\n\n")
     rows = models.splitlines()[2:]
     assert {row.split(" | ")[0].removeprefix("| ") for row in rows} == set(summary(clone))
     best = summary(clone)["dlib"]
     assert f"{best['auc']:.3f} [{best['auc_low']:.3f}, {best['auc_high']:.3f}]" in rows[-1]
     names = [row.split(" | ")[0].removeprefix("| ") for row in weightings.splitlines()[2:]]
     assert names == ["shipped", "best single", "uniform", "fitted"]
+
+
+def test_groups_are_compared_and_it_is_said_where_they_are_too_small(clone):
+    ensemble = json.loads((clone.folder / "metrics/details.json").read_text())["ensemble"]
+    found = ensemble["fairness"]
+    assert found["factor"] == 2.0
+    assert set(found["attributes"]) == {"Male", "Young", "Eyeglasses"}
+    said = fairness.sentences(found, ensemble["groups"])
+    assert (clone.folder / "metrics/summary.md").read_text().endswith(f"\n\n{said}\n")
+    assert said.startswith("Too few people to tell ")
+
+
+def test_a_run_tells_where_it_was_made_and_what_it_scored(clone):
+    records = [clone.folder / "metrics/environment.json"]
+    records += [clone.folder / f"plots/training/{member}/environment.json" for member in MEMBERS]
+    here, *others = (json.loads(record.read_text()) for record in records)
+    assert here["python"] == platform.python_version()
+    pinned = (ROOT / "requirements.txt").read_text()
+    packages = {"dlib": "dlib-bin", "opencv": "opencv-python-headless"}
+    for name in ("dlib", "keras", "numpy", "opencv", "scipy", "tensorflow"):
+        assert f"\n{packages.get(name, name)}=={here[name]} " in pinned, name
+    assert here["instruction_sets"]
+    assert all(other == here for other in others)
+
+    with (clone.folder / "metrics/thetas.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    details = json.loads((clone.folder / "metrics/details.json").read_text())
+    for name, report in details.items():
+        wrong = [
+            (float(row[name]) < report["accept_threshold"]) != int(row["same"]) for row in rows
+        ]
+        share = report["val"]["fmr"] * report["val"]["impostor"]
+        share += report["val"]["fnmr"] * report["val"]["genuine"]
+        assert sum(wrong) == pytest.approx(share, abs=1e-3), name
 
 
 def test_other_weights_are_scored_like_the_shipped_ones(clone):

@@ -76,6 +76,21 @@ def outs(lock: Mapping, *described: Mapping) -> dict[str, Out]:
     return found
 
 
+def inputs(lock: Mapping) -> dict[str, object]:
+    """What the results of a parsed `dvc.lock` were made of: code, data, parameters.
+
+    Path -> hash of what no stage makes, and `stage: name` -> value of each stage's parameters.
+    """
+    stages = lock.get("stages") or {}
+    made = {entry["path"] for stage in stages.values() for entry in stage.get("outs", ())}
+    found = {}
+    for name, stage in stages.items():
+        found |= {e["path"]: e["md5"] for e in stage.get("deps", ()) if e["path"] not in made}
+        for values in stage.get("params", {}).values():
+            found |= {f"{name}: {key}": value for key, value in values.items()}
+    return found
+
+
 def changed(old: Mapping[str, Out], new: Mapping[str, Out]) -> list[str]:
     """The paths that came, went or have other contents, sorted."""
     return sorted(path for path in {*old, *new} if old.get(path) != new.get(path))

@@ -82,7 +82,8 @@ def decisions(scores: np.ndarray, same: np.ndarray, accept_threshold: float) -> 
 def group_rates(groups: Mapping[str, Mapping[str, float | int | None]]) -> pd.DataFrame:
     """Error rates by group: `group`, `rate` (FMR or FNMR), `value`, `low`, `high`, `pairs`.
 
-    `groups` is what `metrics.group_error_rates` gives. A rate without pairs has no row.
+    `groups` is what `metrics.group_error_rates` gives. A rate without pairs, or of too few people
+    for an interval, has no row.
     """
     rows = [
         (group, name.upper(), *numbers, found[kind])

@@ -21,6 +21,8 @@ _CHUNK_WEIGHTS = 50_000
 _PERCENTILES = (2.5, 97.5)
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
 _IMPOSTORS_PER_STEP = 10
+# Resampling fewer people than this says nothing of what others would do.
+_FEWEST_PEOPLE = 3
 # The FMR as "one in n" keeps the comparison of counts exact.
 _TAR_POINTS = {"tar_at_fmr_1pct": 100, "tar_at_fmr_0.1pct": 1000}
 
@@ -199,13 +201,74 @@ def group_error_rates(
 
     `groups` maps a name to a bool mask (P,) of the pairs in the group; groups may overlap. The rest
     is as for `measure`; the people are drawn from all pairs, the same draws for each group. Each
-    group has `fmr` and `fnmr`, with `_low` and `_high`, and the counts `genuine` and `impostor`.
+    group has `fmr` and `fnmr`, with `_low` and `_high`, and the counts `genuine`, `impostor` and
+    `people`. A rate of fewer than three people has no interval. Where no pair errs, or all do,
+    resampling shows no spread: the far end is then where as many independent trials, one for each
+    pair of people (FNMR: each person), would show no error once in 40 times.
     """
     scores, same = _checked_pairs(scores, same)
     identities = _checked_identities(identities, same)
-    wrong = (scores < _checked_threshold(threshold)) != same
     masks = {name: _checked_mask(mask, len(same), f"group {name}") for name, mask in groups.items()}
+    order, figures = _rates(scores, same, masks, threshold)
+    resampling = _Resampling(identities[order], same[order], resamples, seed)
+    estimates = _with_intervals(figures, resampling)
+    person = np.unique(identities, return_inverse=True)[1].reshape(identities.shape)
+    rates = {}
+    for name, mask in masks.items():
+        kinds = {"fmr": mask & ~same, "fnmr": mask & same}
+        found = {
+            rate: _bounded(estimates[name, rate], person[kind]) for rate, kind in kinds.items()
+        }
+        rates[name] = _flat(found) | {
+            "genuine": int(np.count_nonzero(kinds["fnmr"])),
+            "impostor": int(np.count_nonzero(kinds["fmr"])),
+            "people": _people(person[mask]),
+        }
+    return rates
 
+
+def fmr_shares(
+    scores: np.ndarray,
+    same: np.ndarray,
+    identities: np.ndarray,
+    contrasts: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    threshold: float,
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, float | None]]:
+    """Give a / (a + b) for the FMR a and b, at `threshold`, of two groups of pairs.
+
+    `contrasts` maps a name to the masks (P,) of both groups. The share, `share` with `_low` and
+    `_high`, says how many times as high one FMR is, share / (1 - share), and is finite where b is
+    0. Both are taken from each resample; one in which both are 0 counts as equal, 1/2. The rest is
+    as for `group_error_rates`.
+    """
+    scores, same = _checked_pairs(scores, same)
+    identities = _checked_identities(identities, same)
+    masks = {
+        (name, side): _checked_mask(mask, len(same), f"group of {name}")
+        for name, sides in contrasts.items()
+        for side, mask in enumerate(sides)
+    }
+    order, rates = _rates(scores, same, masks, threshold)
+
+    def figures(weights: np.ndarray) -> _Figures:
+        known, found = rates(weights), {}
+        for name in contrasts:
+            first, second = (known[(name, side), "fmr"] for side in (0, 1))
+            found[name] = np.where(first + second == 0, 0.5, _ratio(first, first + second))
+        return found
+
+    found = _with_intervals(figures, _Resampling(identities[order], same[order], resamples, seed))
+    return {name: _flat({"share": values}) for name, values in found.items()}
+
+
+def _rates(
+    scores: np.ndarray, same: np.ndarray, masks: Mapping[object, np.ndarray], threshold: float
+) -> tuple[np.ndarray, Callable[[np.ndarray], _Figures]]:
+    """Give an order of the pairs, and what computes (group, rate) from weights in that order."""
+    wrong = (scores < _checked_threshold(threshold)) != same
     # Pairs alike in all that counts here are added up first, once for all groups.
     traits = np.stack([same, wrong, *masks.values()], axis=1)
     kinds, kind_of = np.unique(traits, axis=0, return_inverse=True)
@@ -219,23 +282,28 @@ def group_error_rates(
     inside = np.array(list(parts.values()), int).reshape(len(parts), len(kinds))
     mistaken = inside * kinds[:, 1]
 
-    def figures(weights: np.ndarray) -> _Figures:
+    def rates(weights: np.ndarray) -> _Figures:
         by_kind = np.add.reduceat(weights, starts, axis=1)
-        rates = _ratio(mistaken @ by_kind.T, inside @ by_kind.T)
-        return dict(zip(parts, rates, strict=True))
+        return dict(zip(parts, _ratio(mistaken @ by_kind.T, inside @ by_kind.T), strict=True))
 
-    resampling = _Resampling(identities[order], same[order], resamples, seed)
-    estimates = _with_intervals(figures, resampling)
-    rates = {}
-    for name, mask in masks.items():
-        fmr, fnmr = estimates[name, "fmr"], estimates[name, "fnmr"]
-        rates[name] = {
-            **dict(zip(("fmr", "fmr_low", "fmr_high"), fmr, strict=True)),
-            **dict(zip(("fnmr", "fnmr_low", "fnmr_high"), fnmr, strict=True)),
-            "genuine": int(np.count_nonzero(mask & same)),
-            "impostor": int(np.count_nonzero(mask & ~same)),
-        }
-    return rates
+    return order, rates
+
+
+def _people(person: np.ndarray) -> int:
+    """Count the different people, numbered from 0, of some pairs (P, 2)."""
+    return np.count_nonzero(np.bincount(person.ravel()))
+
+
+def _bounded(rate: tuple[float | None, ...], person: np.ndarray) -> tuple[float | None, ...]:
+    """Mend the interval of a rate, of pairs of `person` (P, 2), where resampling cannot give it."""
+    value, low, high = rate
+    if _people(person) < _FEWEST_PEOPLE:
+        return value, None, None
+    if value in (0, 1) and low is not None:
+        trials = len(np.unique(np.sort(person, axis=1), axis=0))
+        rare = _plain((_PERCENTILES[0] / 100) ** (1 / trials))
+        low, high = (low, _plain(1 - rare)) if value == 0 else (rare, high)
+    return value, low, high
 
 
 def _checked_pairs(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

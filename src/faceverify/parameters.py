@@ -73,8 +73,9 @@ class Model(Group):
 
 
 class Evaluate(Group):
-    """How many pairs the verdict rests on, and how often they are resampled."""
+    """How many pairs the verdict rests on, and what counts as too different between groups."""
 
+    fmr_factor: Annotated[Number, Field(ge=1)]
     genuine_per_identity: Count | None
     resamples: Annotated[int, Field(ge=100)]
 

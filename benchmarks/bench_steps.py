@@ -1,0 +1,64 @@
+"""Speed and memory of each step of the pipeline, beside the original's way and the nearest peers.
+
+Run it from the repository's root on a quiet machine, when the sample is built:
+`python benchmarks/bench_steps.py` writes benchmarks/results.json. The photos are those of
+CELEBA_DIR, in CelebA's layout, or else the sample's. Each way of a step runs in a process of its
+own, on the same photos.
+"""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from faceverify import errors, files
+from material import Photos, find_photos
+from measuring import Comparison, machine
+
+OUT = ROOT / "benchmarks/results.json"
+# Imported one by one: only what a step itself needs counts as its memory.
+STEPS = ("landmark_steps", "record_steps", "training_steps", "scoring_steps")
+PHOTOS = 1_000
+
+
+def main() -> None:
+    """Measure all steps, print a table, store it."""
+    celeba = os.environ.get("CELEBA_DIR")
+    photos = find_photos(Path(celeba or ROOT / "data").resolve(), PHOTOS)
+    at = machine()
+    found: list[Comparison] = []
+    for step in STEPS:
+        print(f"{step} ...", file=sys.stderr)
+        found += importlib.import_module(step).compare(photos)
+    write(found, photos, "CELEBA_DIR" if celeba else "the sample", at)
+    print(table(found))
+
+
+def write(found: list[Comparison], photos: Photos, source: str, at: dict[str, object]) -> None:
+    """Store all figures, the machine, and the photos that they were taken on."""
+    material = {"of": source, "count": len(photos.landmarks), "people": len(photos.people)}
+    figures = {comparison.name: comparison.entry() for comparison in found}
+    files.write_json(OUT, {"machine": at, "photos": material, "figures": figures}, indent=2)
+
+
+def table(found: list[Comparison]) -> str:
+    """The figures as a Markdown table."""
+    lines = ["| | unit | ours | beside | | ratio | target |", "|---|---|---|---|---|---|---|"]
+    for one in found:
+        entry = one.entry()
+        theirs = "" if one.theirs is None else f"{one.theirs.median:,.4g}"
+        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        met = {True: "met", False: "not met", None: ""}[entry["met"]]
+        target = f"{one.target:g} {met}" if one.target else met
+        lines.append(
+            f"| {one.name} | {one.unit} | {one.ours.median:,.4g} | {theirs} | {one.way} "
+            f"| {ratio} | {target} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,49 @@
+"""Stage 1: landmarks on all cores, beside the same dlib calls in one thread."""
+
+import os
+
+import original
+import select_faces
+from material import FACES_EACH, PREDICTOR, Photos
+from measuring import Comparison, Rate, apart, rate
+
+# Share of (cores x the rate of one thread) that is to be reached.
+EFFICIENCY = 0.9
+
+
+def compare(photos: Photos) -> list[Comparison]:
+    """Photos a second, from the file to 68 points."""
+    ours, theirs = apart(by_the_stage, photos).result, apart(in_one_thread, photos).result
+    target = EFFICIENCY * (os.cpu_count() or 1)
+    return [Comparison("landmarks", "photos/s", ours, theirs, "original", target)]
+
+
+def by_the_stage(photos: Photos) -> Rate:
+    """The stage's own search, when its workers have started."""
+
+    def search() -> int:
+        found = select_faces.search_all(photos.folder, photos.people, FACES_EACH, PREDICTOR)
+        _check(photos, {face.source: face.landmarks for s in found.values() for face in s.faces})
+        return len(photos.landmarks)
+
+    search()
+    return rate(search)
+
+
+def in_one_thread(photos: Photos) -> Rate:
+    """A loop over the same photos."""
+
+    def search() -> int:
+        paths = [photos.folder / name for name in photos.landmarks]
+        found = original.find_landmarks(paths, PREDICTOR)
+        _check(photos, dict(zip(photos.landmarks, found, strict=True)))
+        return len(found)
+
+    return rate(search)
+
+
+def _check(photos: Photos, found: dict[str, list[int]]) -> None:
+    if found != photos.landmarks:
+        raise RuntimeError(
+            "the two ways do not give the same landmarks: they are not the same work"
+        )
