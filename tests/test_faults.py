@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 import yaml
 
@@ -255,9 +256,7 @@ def test_a_photo_vanishes(workspace, fault, stage):
     photo = max(folder.iterdir())
     content = photo.read_bytes()
     process = workspace.clone.start(*workspace.repro)
-    while "loky" not in group_commands(process.pid):  # the searching processes start
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.002)
+    wait_for_workers(process)
     photo.unlink()
     _, errors = process.communicate()
     assert process.returncode != 0
@@ -267,7 +266,11 @@ def test_a_photo_vanishes(workspace, fault, stage):
     workspace.recovers()
 
 
-def group_commands(group: int) -> str:
-    """The command lines of a process group."""
-    listed = ["ps", "-o", "args=", "--forest", "-g", str(group)]
-    return subprocess.run(listed, capture_output=True, text=True).stdout
+def wait_for_workers(process: subprocess.Popen) -> None:
+    """Wait until all processes have started in which a stage searches for faces."""
+    listed = ["ps", "-o", "args=", "-g", str(process.pid)]
+    started = 0
+    while started < joblib.cpu_count():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+        started = subprocess.run(listed, capture_output=True, text=True).stdout.count("popen_loky")

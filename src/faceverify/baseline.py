@@ -33,8 +33,7 @@ def descriptors(
     `landmarks` are each photo's 136 numbers in pixels, `workers` is who does the work. Raises
     InputError for a model file that is missing or is none, and for workers as `results` does.
     """
-    if not model_file.is_file():
-        raise InputError(f"{model_file} is missing; `python src/make_sample.py` puts it there")
+    check_network(model_file)
 
     def batches() -> Iterator[np.ndarray]:
         jobs = (
@@ -61,8 +60,15 @@ def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.n
     return np.array(_model(model_file).compute_face_descriptor(photo, shape), np.float32)
 
 
+def check_network(file: Path) -> None:
+    """Load dlib's descriptor model once; InputError when it is missing or not such a model."""
+    _model(file)
+
+
 @functools.cache
 def _model(file: Path) -> dlib.face_recognition_model_v1:
+    if not file.is_file():
+        raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
     try:
         return dlib.face_recognition_model_v1(str(file))
     except RuntimeError as error:
