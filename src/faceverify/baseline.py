@@ -13,6 +13,7 @@ from faceverify.cache import stored
 from faceverify.errors import InputError
 from faceverify.landmarks import unflatten
 from faceverify.photos import decode_aligned
+from faceverify.workers import LOCAL, results
 
 # dlib's own threshold on the Euclidean distance;
 # http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
@@ -21,12 +22,16 @@ NUMBERS = 128
 
 
 def descriptors(
-    paths: Sequence[Path], landmarks: Sequence[Sequence[int]], model_file: Path, cache: Path
+    paths: Sequence[Path],
+    landmarks: Sequence[Sequence[int]],
+    model_file: Path,
+    cache: Path,
+    workers: str = LOCAL,
 ) -> np.ndarray:
-    """Describe aligned photos, float32 (photos, 128), on all cores, once for equal inputs.
+    """Describe aligned photos, float32 (photos, 128), once for equal inputs.
 
-    `landmarks` are each photo's 136 numbers in pixels. Raises InputError for a model file that
-    is missing or is none.
+    `landmarks` are each photo's 136 numbers in pixels, `workers` is who does the work. Raises
+    InputError for a model file that is missing or is none, and for workers as `results` does.
     """
     check_network(model_file)
 
@@ -35,7 +40,7 @@ def descriptors(
             joblib.delayed(_describe)(path, numbers, model_file)
             for path, numbers in zip(paths, landmarks, strict=True)
         )
-        found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+        found = results(jobs, workers)
         for row in tqdm(found, "dlib descriptors", len(paths), unit="photo", disable=None):
             yield row[None]
 

@@ -35,7 +35,7 @@ def _described(layer: keras.Layer) -> list:
         key: value
         for key, value in layer.get_config().items()
         if isinstance(value, str | int | float | bool) and key != "name"
-    }
+    } | {"precision": layer.compute_dtype}
     shape = [str(tensor.shape) for tensor in keras.tree.flatten(layer.output)]
     inner = [_described(part) for part in getattr(layer, "layers", [])]
     return [type(layer).__name__, shape, settings, inner]

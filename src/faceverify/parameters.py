@@ -15,6 +15,8 @@ Count = Annotated[int, Field(ge=1)]
 Distance = Annotated[Number, Field(ge=0, le=2)]  # between descriptors, which have a length of 1.4
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
+# All cores of this machine, or a Dask scheduler's address.
+WORKERS = r"^(loky|(tcp|tls)://[^\s/]+:[0-9]{1,5})$"
 # What is judged beside the members has these names.
 RESERVED = ("ensemble", "dlib")
 # alpha is left out: a member that fixed it would make `-S alpha=...` pass it by.
@@ -101,6 +103,7 @@ class Training(Group):
     threshold: Angle
     epochs: Count
     batch_size: Count
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
     seed: Seed
     model: Model
 
@@ -109,6 +112,7 @@ class Parameters(Training):
     """The whole of `params.yaml`."""
 
     accept_threshold: Angle
+    workers: Annotated[str, Field(pattern=WORKERS)]
     select: Select
     audit: Audit
     pair: Pair
