@@ -14,6 +14,7 @@ from faceverify.errors import InputError
 from faceverify.files import digest
 from faceverify.landmarks import unflatten
 from faceverify.photos import decode_aligned
+from faceverify.workers import LOCAL, results
 
 # dlib's own threshold on the Euclidean distance;
 # http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
@@ -24,27 +25,25 @@ PUBLISHED = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 
 
 def descriptors(
-    paths: Sequence[Path], landmarks: Sequence[Sequence[int]], model_file: Path, cache: Path
+    paths: Sequence[Path],
+    landmarks: Sequence[Sequence[int]],
+    model_file: Path,
+    cache: Path,
+    workers: str = LOCAL,
 ) -> np.ndarray:
-    """Describe aligned photos, float32 (photos, 128), on all cores, once for equal inputs.
+    """Describe aligned photos, float32 (photos, 128), once for equal inputs.
 
-    `landmarks` are each photo's 136 numbers in pixels. Raises InputError for a model file that
-    is missing or is another one: dlib itself may fall over a damaged file.
+    `landmarks` are each photo's 136 numbers in pixels, `workers` is who does the work. Raises
+    InputError for a model file that is missing or is none, and for workers as `results` does.
     """
-    if not model_file.is_file():
-        raise InputError(f"{model_file} is missing; `python src/make_sample.py` puts it there")
-    if digest(model_file) != PUBLISHED:
-        raise InputError(
-            f"{model_file} is not dlib's published face descriptor model; "
-            "`python src/make_sample.py` brings it"
-        )
+    check_network(model_file)
 
     def batches() -> Iterator[np.ndarray]:
         jobs = (
             joblib.delayed(_describe)(path, numbers, model_file)
             for path, numbers in zip(paths, landmarks, strict=True)
         )
-        found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+        found = results(jobs, workers)
         for row in tqdm(found, "dlib descriptors", len(paths), unit="photo", disable=None):
             yield row[None]
 
@@ -62,6 +61,21 @@ def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.n
     whole = dlib.rectangle(0, 0, photo.shape[1] - 1, photo.shape[0] - 1)
     shape = dlib.full_object_detection(whole, points)
     return np.array(_model(model_file).compute_face_descriptor(photo, shape), np.float32)
+
+
+def check_network(file: Path) -> None:
+    """Load dlib's descriptor model once; InputError when it is missing or another file.
+
+    dlib itself may fall over a damaged one.
+    """
+    if not file.is_file():
+        raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
+    if digest(file) != PUBLISHED:
+        raise InputError(
+            f"{file} is not dlib's published face descriptor model; "
+            "`python src/make_sample.py` brings it"
+        )
+    _model(file)
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Which photos can stand for an ID photo, and the faces that each person contributes."""
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -64,10 +65,19 @@ def search_faces(folder: Path, photos: Sequence[str], count: int, predictor_file
         if len(faces) == count or len(photos) - len(failures) < count:
             break
         try:
-            image = decode_aligned(read(folder, photo))
+            image = _read(folder, photo)
             points = find_landmarks(image, predictor_file)
         except UnusableError as error:
             failures.append((photo, str(error)))
         else:
             faces.append(Face(photo, flatten(points)))
     return Search(faces, failures)
+
+
+def _read(folder: Path, photo: str) -> np.ndarray:
+    try:
+        return decode_aligned(read(folder, photo))
+    except UnusableError:
+        if not folder.is_dir():  # on another machine than the one that looked for it
+            raise InputError(f"{folder} is missing on {platform.node()}; share it") from None
+        raise

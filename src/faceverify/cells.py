@@ -1,0 +1,8 @@
+"""Cells of the CSV files that people open."""
+
+from faceverify.files import FORMULA_STARTS
+
+
+def plain(cell: str) -> str:
+    """The cell as it is, or with a `'` in front where a spreadsheet would take it for a formula."""
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
