@@ -15,8 +15,7 @@ from tqdm import tqdm
 from faceverify import baseline, files
 from faceverify.errors import InputError, UnusableError
 from faceverify.landmarks import check_predictor, find_landmarks
-from faceverify.photos import decode_aligned
-from faceverify.selection import MISSING
+from faceverify.photos import MISSING, decode_aligned
 
 # Change this when a look tells something else of the same photo: old ones are then left alone.
 FORMAT = "1"
