@@ -2,7 +2,10 @@
 
 import os
 
-import original
+import dlib
+import numpy as np
+from PIL import Image
+
 import select_faces
 from material import FACES_EACH, PREDICTOR, Photos
 from measuring import Comparison, Rate, apart, rate
@@ -31,12 +34,18 @@ def by_the_stage(photos: Photos) -> Rate:
 
 
 def in_one_thread(photos: Photos) -> Rate:
-    """A loop over the same photos."""
+    """The original's way: plain dlib calls, photo after photo."""
+
+    detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(PREDICTOR))
 
     def search() -> int:
-        paths = [photos.folder / name for name in photos.landmarks]
-        found = original.find_landmarks(paths, PREDICTOR)
-        _check(photos, dict(zip(photos.landmarks, found, strict=True)))
+        found = {}
+        for name in photos.landmarks:
+            photo = np.array(Image.open(photos.folder / name).convert("RGB"))
+            faces = detector(photo, 0) or detector(photo, 1)
+            points = predictor(photo, max(faces, key=lambda face: face.area())).parts()
+            found[name] = [point.x for point in points] + [point.y for point in points]
+        _check(photos, found)
         return len(found)
 
     return rate(search)

@@ -61,7 +61,7 @@ def main() -> None:
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}
     scores[ENSEMBLE] = ensemble_scores(scores, settings.ensemble, pairs, settings)
-    scores[BASELINE] = baseline_scores(judged, pairs)
+    scores[BASELINE] = baseline_scores(judged, pairs, settings.workers)
 
     groups = attribute_masks(judged, pairs["val"])
     details = {
@@ -113,13 +113,16 @@ def ensemble_scores(
     )
 
 
-def baseline_scores(judged: Photos, pairs: dict[str, verification.VerificationPairs]) -> Scores:
+def baseline_scores(
+    judged: Photos, pairs: dict[str, verification.VerificationPairs], workers: str
+) -> Scores:
     """Distances of dlib's descriptors, at dlib's own threshold."""
     described = baseline.descriptors(
         [PREPARED / "selected" / name for name in judged.names],
         judged.landmarks.tolist(),
         DATA / "dlib_face_recognition_resnet_model_v1.dat",
         CACHE,
+        workers,
     )
     return decided(
         lambda split: verification.distances(described, pairs[split].photos),

@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import joblib
 from tqdm import tqdm
 
-from faceverify import annotations, files, landmarks, parameters, selection
+from faceverify import annotations, files, landmarks, parameters, selection, workers
 
 PREPARED = Path("prepared")
 
@@ -31,7 +31,8 @@ def main() -> None:
         help="only count what the annotations select; photos are neither needed nor read",
     )
     arguments = parser.parse_args()
-    settings = parameters.load(Path("params.yaml")).select
+    everything = parameters.load(Path("params.yaml"))
+    settings = everything.select
 
     identities = annotations.read_identities(arguments.data / "identity_CelebA.txt")
     attributes = annotations.read_attributes(arguments.data / "list_attr_celeba.txt")
@@ -53,7 +54,9 @@ def main() -> None:
 
     predictor_file = arguments.data / settings.landmark_model
     folder = arguments.data / "img_align_celeba"
-    searches = search_all(folder, people, settings.faces_per_identity, predictor_file)
+    searches = search_all(
+        folder, people, settings.faces_per_identity, predictor_file, everything.workers
+    )
     found = {i: s.faces for i, s in searches.items() if len(s.faces) == settings.faces_per_identity}
     failed = Counter(reason for s in searches.values() for _, reason in s.failures)
     report |= {
@@ -72,9 +75,9 @@ def main() -> None:
 
 
 def search_all(
-    folder: Path, people: dict[int, list[str]], count: int, predictor_file: Path
+    folder: Path, people: dict[int, list[str]], count: int, predictor_file: Path, where: str
 ) -> dict[int, selection.Search]:
-    """Find `count` faces of each person, on all cores.
+    """Find `count` faces of each person, on the workers that `where` names.
 
     Raises InputError when a photo that was there at first vanishes meanwhile: what came of it
     would be taken for the result of the photos that are there.
@@ -87,7 +90,7 @@ def search_all(
         joblib.delayed(selection.search_faces)(folder, photos, count, predictor_file)
         for photos in people.values()
     )
-    searches = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+    searches = workers.results(jobs, where)
     progress = tqdm(searches, "Finding faces", len(people), unit="person", disable=None)
     searches = dict(zip(people, progress, strict=True))
     for photo, reason in chain.from_iterable(search.failures for search in searches.values()):

@@ -38,26 +38,23 @@ def main() -> None:
 
     records = {s: PairRecords(PREPARED / f"{s}.tfrecord") for s in ("train", "val")}
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
+    strategy = strategy_of_devices()
     # The brain is drawn from the shared seed, so that members with another one still share it.
-    trained = build(settings, brain_seed=everything.seed)
-    face, inputs = trained.tower, None
-    if settings.model.brain_trainable:
-        face, inputs = model.join(trained.brain, trained.tower), photo_inputs
-    else:
+    trained = build(settings, everything.seed, strategy)
+    siamese = build_siamese(settings, trained, strategy, limits)
+    inputs = photo_inputs
+    if not settings.model.brain_trainable:
         inputs = feature_inputs(trained.brain, records)
-    siamese = model.build_siamese(face)
-    weights = training.LossWeights(settings.alpha, settings.beta, settings.gamma, settings.delta)
-    training.compile_siamese(siamese, weights, settings.lr, settings.threshold, limits)
 
-    run = CACHE / run_hash(settings, trained.brain)
+    replicas = strategy.num_replicas_in_sync
+    run = CACHE / run_hash(settings, trained.brain, replicas)
     progress = training.Progress(run / "progress.npz", siamese)
     if progress.history:
         print(f"{member}: going on after epoch {len(progress.history)} of {settings.epochs}")
+    orders = {"train": (settings.seed, len(progress.history)), "val": (None, 0)}
     batches = {
-        "train": training.PairBatches(
-            records["train"], inputs, settings.batch_size, settings.seed, len(progress.history)
-        ),
-        "val": training.PairBatches(records["val"], inputs, settings.batch_size),
+        split: training.PairBatches(pairs, inputs, settings.batch_size, *orders[split], replicas)
+        for split, pairs in records.items()
     }
     with Live(str(CURVES / member), dvcyaml=False, save_dvc_exp=False) as live:
         training.fit(
@@ -81,12 +78,32 @@ def main() -> None:
     )
 
 
-def build(settings: parameters.Training, brain_seed: int) -> store.TrainedModel:
-    """The member's brain and tower before training."""
+def strategy_of_devices() -> tf.distribute.Strategy:
+    """A copy of the model on each GPU where there are several, else the one device.
+
+    Without a GPU the same holds for TensorFlow's logical CPUs, of which there is one by default.
+    """
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if len(devices) == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def build(
+    settings: parameters.Training, brain_seed: int, strategy: tf.distribute.Strategy
+) -> store.TrainedModel:
+    """The member's brain and tower before training, in the precision of its steps.
+
+    A frozen brain is no part of them: in float32, on one device, it gives the features that the
+    other members and `evaluate` use as well.
+    """
     shape = settings.model
+    trainable = shape.brain_trainable
+    keras.config.set_dtype_policy(settings.precision if trainable else "float32")
     cut = {name: getattr(shape, name) for name in ("brain", "brain_layer", "brain_view")}
-    brain = model.build_brain(*cut.values(), shape.brain_weights, brain_seed)
-    brain.trainable = shape.brain_trainable
+    scope = strategy.scope() if trainable else None
+    brain = model.build_brain(*cut.values(), shape.brain_weights, brain_seed, scope)
+    brain.trainable = trainable
     sizes = {
         "head_filters": shape.head_filters,
         "neck_units": shape.neck_units,
@@ -94,11 +111,30 @@ def build(settings: parameters.Training, brain_seed: int) -> store.TrainedModel:
         "dropout": settings.dropout,
         "l2": settings.l2,
     }
-    tower = model.build_tower(
-        brain.output_shape[1:], model.Tower(**sizes), settings.seed, shape.tower_weights
-    )
-    description = cut | {"brain_trainable": shape.brain_trainable} | sizes
+    keras.config.set_dtype_policy(settings.precision)
+    with strategy.scope():
+        tower = model.build_tower(
+            brain.output_shape[1:], model.Tower(**sizes), settings.seed, shape.tower_weights
+        )
+    description = cut | {"brain_trainable": trainable} | sizes
     return store.TrainedModel(brain, tower, description)
+
+
+def build_siamese(
+    settings: parameters.Training,
+    trained: store.TrainedModel,
+    strategy: tf.distribute.Strategy,
+    limits: LandmarkRange,
+) -> keras.Model:
+    """The model that the steps train: of photos, or of features where the brain is frozen."""
+    weights = training.LossWeights(settings.alpha, settings.beta, settings.gamma, settings.delta)
+    with strategy.scope():
+        face = trained.tower
+        if settings.model.brain_trainable:
+            face = model.join(trained.brain, trained.tower)
+        siamese = model.build_siamese(face)
+        training.compile_siamese(siamese, weights, settings.lr, settings.threshold, limits)
+    return siamese
 
 
 def photo_inputs(batch: Sequence[PairRecord], slot: int) -> np.ndarray:
@@ -124,13 +160,13 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
     return lambda batch, slot: values[[row_of[getattr(r, f"source{slot}")] for r in batch]]
 
 
-def run_hash(settings: parameters.Training, brain: keras.Model) -> str:
+def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -> str:
     """The hash of everything that the run depends on; a stopped run is taken up under it only."""
     code = [Path(__file__), *sorted(Path(__file__).parent.glob("faceverify/*.py"))]
     data = [
         path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
     ]
-    versions = f"{tf.__version__} {keras.version()} {np.__version__}"
+    versions = f"{tf.__version__} {keras.version()} {np.__version__} {replicas}"
     return files.sha256(
         versions, settings.model_dump_json(), features.fingerprint(brain), *code, *data
     )

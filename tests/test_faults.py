@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import joblib
 import pytest
 import yaml
 
@@ -30,6 +31,8 @@ IMPORTING = [
     ("src/verify.py", ("a.png", "b.png"), "cv2"),
     ("src/review.py", (), "_yaml"),
     ("src/model_card.py", (), "pydantic_core"),
+    ("src/audit_data.py", (), "_multiarray_umath"),
+    ("src/drift.py", (), "_multiarray_umath"),
     ("src/make_sample.py", (), "cv2"),
     ("pretrain/label_faces.py", (), "_multiarray_umath"),
     ("pretrain/start_weights.py", (), "cv2"),
@@ -255,9 +258,7 @@ def test_a_photo_vanishes(workspace, fault, stage):
     photo = max(folder.iterdir())
     content = photo.read_bytes()
     process = workspace.clone.start(*workspace.repro)
-    while "loky" not in group_commands(process.pid):  # the searching processes start
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.002)
+    wait_for_workers(process)
     photo.unlink()
     _, errors = process.communicate()
     assert process.returncode != 0
@@ -267,7 +268,11 @@ def test_a_photo_vanishes(workspace, fault, stage):
     workspace.recovers()
 
 
-def group_commands(group: int) -> str:
-    """The command lines of a process group."""
-    listed = ["ps", "-o", "args=", "--forest", "-g", str(group)]
-    return subprocess.run(listed, capture_output=True, text=True).stdout
+def wait_for_workers(process: subprocess.Popen) -> None:
+    """Wait until all processes have started in which a stage searches for faces."""
+    listed = ["ps", "-o", "args=", "-g", str(process.pid)]
+    started = 0
+    while started < joblib.cpu_count():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+        started = subprocess.run(listed, capture_output=True, text=True).stdout.count("popen_loky")

@@ -192,6 +192,17 @@ def test_brains_with_equal_weights_that_differ_in_layers_have_other_fingerprints
     assert len(prints) == 2
 
 
+def test_brains_of_other_precision_have_other_fingerprints():
+    prints = {features.fingerprint(made_brain())}
+    for policy in ("mixed_bfloat16", "mixed_float16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            prints.add(features.fingerprint(made_brain()))
+        finally:
+            keras.config.set_dtype_policy("float32")
+    assert len(prints) == 3
+
+
 def test_a_damaged_photo_is_refused_and_nothing_is_stored(brain, photos, tmp_path):
     damaged = photos | {list(photos)[2]: b"no photo"}
     with pytest.raises(UnusableError, match="not a whole JPEG or PNG"):

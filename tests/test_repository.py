@@ -15,7 +15,7 @@ from helpers import write_parameters
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
-SCRIPTS = (*STAGES, "drift", "make_sample", "model_card", "review", "verify")
+SCRIPTS = (*STAGES, "audit_data", "drift", "make_sample", "model_card", "review", "verify")
 
 
 def stage(name: str) -> dict:

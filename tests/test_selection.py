@@ -4,6 +4,7 @@ import bz2
 import csv
 import functools
 import json
+import platform
 import shutil
 import zlib
 from pathlib import Path
@@ -122,6 +123,12 @@ def test_the_next_photo_replaces_an_unusable_one(folder, sample, reason):
     search = selection.search_faces(folder, names, 4, sample / PREDICTOR)
     assert [face.source for face in search.faces] == [names[i] for i in (0, 2, 3, 4)]
     assert search.failures == [(names[1], reason)]
+
+
+def test_a_worker_that_does_not_see_the_photos_says_where(tmp_path, sample):
+    absent = tmp_path / "img_align_celeba"
+    with pytest.raises(InputError, match=rf"{absent} is missing on {platform.node()}; share it"):
+        selection.search_faces(absent, ["000001.png"] * 4, 4, sample / PREDICTOR)
 
 
 @pytest.mark.parametrize("kind", ALSO_CUT)

@@ -49,11 +49,11 @@ def made_inputs(records, seed=9):
     return lambda batch, slot: np.stack([features[getattr(r, f"source{slot}")] for r in batch])
 
 
-def made_siamese(dropout=0.0, l2=0.0, lr=1e-2, seed=5):
+def made_siamese(dropout=0.0, l2=0.0, lr=1e-2, seed=5, gamma=1.5):
     """A small Siamese model, seeded and compiled as the stage does it."""
     sizes = model.Tower(4, [8, 6], [7, 5], dropout, l2)
     siamese = model.build_siamese(model.build_tower(FEATURES, sizes, seed))
-    weights = training.LossWeights(alpha=0.3, beta=0.7, gamma=1.5, delta=2.0)
+    weights = training.LossWeights(alpha=0.3, beta=0.7, gamma=gamma, delta=2.0)
     training.compile_siamese(siamese, weights, lr, 1.2, LIMITS)
     return siamese
 
@@ -209,6 +209,34 @@ def test_features_targets_and_labels_of_a_batch_belong_to_one_another():
         np.testing.assert_array_equal(targets["target1"], [r.target1 for r in records])
         np.testing.assert_array_equal(targets["targetD"], [r.same for r in records])
         assert targets["targetD"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("pairs", "size", "replicas", "sizes"),
+    [
+        (10, 4, 1, [4, 4, 2]),
+        (9, 4, 1, [4, 4, 1]),
+        (9, 4, 2, [4, 5]),
+        (10, 4, 2, [4, 4, 2]),
+        (11, 4, 2, [4, 4, 3]),
+        (8, 4, 4, [4, 4]),
+        (4, 8, 4, [4]),
+    ],
+)
+def test_every_device_has_a_part_of_every_batch(pairs, size, replicas, sizes):
+    records = made_records(pairs, seed=1)
+    batches = training.PairBatches(records, made_inputs(records), size, replicas=replicas)
+    targets = [batches[i][1]["target0"] for i in range(len(batches))]
+    assert [len(target) for target in targets] == sizes
+    np.testing.assert_array_equal(np.concatenate(targets), [r.target0 for r in records])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "size", "replicas"), [(8, 3, 2), (3, 8, 2), (5, 4, 2), (2, 2, 4)]
+)
+def test_a_batch_that_devices_cannot_share_evenly_is_refused(pairs, size, replicas):
+    with pytest.raises(InputError, match=rf"spread evenly over {replicas} devices; change batch_s"):
+        training.PairBatches(made_records(pairs, 1), INPUTS, size, replicas=replicas)
 
 
 # The best epoch
@@ -372,6 +400,48 @@ def test_a_damaged_progress_file_is_named_and_not_a_traceback(
         training.Progress(path, made_siamese(dropout=0.3))
 
 
+# In another precision
+
+
+@pytest.fixture
+def precision(request):
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
+
+
+# Of the losses, in steps so small that they do not amplify what is rounded away: 0.0015 was
+# measured with bfloat16, and 0.05 with float16, which leaves out one of nine steps until its loss
+# scale fits.
+TOLERANCE = {"mixed_bfloat16": 5e-3, "mixed_float16": 1e-1}
+
+
+@pytest.mark.parametrize("precision", TOLERANCE, indirect=True)
+def test_training_in_half_precision_follows_float32_and_repeats_to_the_bit(tmp_path, precision):
+    runs = [Run(tmp_path / f"{i}.npz", made_siamese(lr=1e-4), 3) for i in range(2)]
+    keras.config.set_dtype_policy("float32")
+    plain = Run(tmp_path / "plain.npz", made_siamese(lr=1e-4), 3)
+    assert runs[0].reports == runs[1].reports != plain.reports
+    assert_equal_arrays(runs[0].state, runs[1].state)
+    for found, expected in zip(runs[0].reports, plain.reports, strict=True):
+        for name in ("loss", "val_loss", training.SELECTED_BY):
+            assert found[name] == pytest.approx(expected[name], rel=TOLERANCE[precision])
+    assert all(weight.dtype == np.float32 for weight in runs[0].siamese.get_weights())
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
+def test_a_stopped_run_in_float16_goes_on_with_its_loss_scale(tmp_path, precision):
+    # A scale that makes gradients infinite is halved, and the step is left out: no reason to stop.
+    undisturbed = Run(tmp_path / "whole.npz", made_siamese(dropout=0.3, gamma=500), 4)
+    assert undisturbed.siamese.optimizer.dynamic_scale.numpy() < 2**15
+    path = tmp_path / "progress.npz"
+    with pytest.raises(StoppedError):
+        Run(path, made_siamese(dropout=0.3, gamma=500), 4, stop_at_epoch=2)
+    run = Run(path, made_siamese(dropout=0.3, gamma=500), 4)
+    assert run.reports == undisturbed.reports
+    assert_equal_arrays(run.state, undisturbed.state)
+
+
 # The stage
 
 
@@ -383,7 +453,12 @@ PAIRS = {
         ((0, 2), (1, 2), 0),
         ((0, 3), (1, 3), 0),
     ],
-    "val": [((2, 0), (2, 1), 1), ((2, 2), (0, 3), 0), ((2, 3), (1, 3), 0)],
+    "val": [
+        ((2, 0), (2, 1), 1),
+        ((2, 1), (2, 2), 1),
+        ((2, 2), (0, 3), 0),
+        ((2, 3), (1, 3), 0),
+    ],
 }
 SMALLER = {"epochs": 8, "batch_size": 3, "dropout": 0.2}
 SMALLER_MODEL = {
@@ -598,3 +673,59 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     model.load_weights(brain, folder / "models" / "own" / "brain.weights.h5")
     for weight, before in zip(brain.trainable_weights, beginning.trainable_weights, strict=True):
         assert not np.array_equal(weight, before), weight.path
+
+
+def test_features_of_a_frozen_brain_do_not_depend_on_the_precision(trained, prepare):
+    folder = prepare({"ja": {}}, precision="mixed_bfloat16")
+    shutil.copytree(trained[0] / ".cache", folder / ".cache")
+    (store_,) = (folder / ".cache").iterdir()
+    train(folder, "ja")
+    assert [path.name for path in (folder / ".cache").iterdir()] == [store_.name]
+    made = outs(folder, "ja")
+    same = {"models/ja/model.json", "models/ja/brain.weights.h5"}
+    assert {name for name in same if made[name] != trained[2][name]} == set()
+    assert made["models/ja/tower.weights.h5"] != trained[2]["models/ja/tower.weights.h5"]
+
+
+ON_TWO_DEVICES = """
+import runpy, sys
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_two_devices_follow_the_losses_of_one(prepare):
+    # No batch statistics are trained along: each device would have those of its part of a batch.
+    members = {
+        "frozen": {},
+        "whole": {
+            "brain": "VGG16",
+            "brain_layer": "block1_pool",
+            "brain_view": 32,
+            "brain_trainable": True,
+            "lr": 1e-4,
+        },
+    }
+    folder = prepare(members, epochs=3, batch_size=2, dropout=0.0)
+    for member in members:
+        found = []
+        for command in ([sys.executable], [sys.executable, "-c", ON_TWO_DEVICES]):
+            options = stage(folder, member) | {
+                "args": [*command, *stage(folder, member)["args"][1:]]
+            }
+            result = subprocess.run(**options, capture_output=True)
+            assert result.returncode == 0, result.stderr
+            made = outs(folder, member)
+            found.append({name: made[name] for name in made if name.endswith(".tsv")})
+        one, two = (
+            {name: np.loadtxt(text.decode().splitlines(), skiprows=1) for name, text in run.items()}
+            for run in found
+        )
+        assert one.keys() == two.keys()
+        for name in one:
+            np.testing.assert_allclose(two[name], one[name], rtol=2e-4, atol=2e-6, err_msg=name)

@@ -24,25 +24,38 @@ class Attributes(NamedTuple):
         return self.values[:, self.names.index(name)]
 
 
+class IdentityRow(NamedTuple):
+    """A row of `identity_CelebA.txt`: which person is on a photo; lines count from 1."""
+
+    line: int
+    photo: str
+    identity: int
+
+
 def read_identities(path: Path) -> dict[str, int]:
-    """Read `identity_CelebA.txt`: photo name -> person, in the order of the file.
+    """Read `identity_CelebA.txt` as `read_identity_rows` does: photo name -> person."""
+    return {row.photo: row.identity for row in read_identity_rows(path)}
+
+
+def read_identity_rows(path: Path) -> list[IdentityRow]:
+    """Read `identity_CelebA.txt`: its rows, in the order of the file.
 
     Takes the official form (`000001.jpg 2880`), one with a header line, and CSV. Raises
     InputError, naming file and line, for a line of another shape and a photo listed twice.
     """
-    identities: dict[str, int] = {}
+    found: dict[str, IdentityRow] = {}
     rows = _rows(path)
     if rows and not _is_photo(rows[0][1][0]):
         rows = rows[1:]  # a header
     for line, fields in rows:
         if len(fields) != 2 or not _is_photo(fields[0]) or not re.fullmatch(r"\d{1,9}", fields[1]):
             raise InputError(f"{path}, line {line}: expected `000001.jpg 2880`")
-        if fields[0] in identities:
+        if fields[0] in found:
             raise InputError(f"{path}, line {line}: {fields[0]} is listed twice; remove one line")
-        identities[fields[0]] = int(fields[1])
-    if not identities:
+        found[fields[0]] = IdentityRow(line, fields[0], int(fields[1]))
+    if not found:
         raise InputError(f"{path} lists no photos")
-    return identities
+    return list(found.values())
 
 
 def read_attributes(path: Path) -> Attributes:

@@ -13,6 +13,7 @@ from faceverify.cache import stored
 from faceverify.errors import InputError
 from faceverify.landmarks import unflatten
 from faceverify.photos import decode_aligned
+from faceverify.workers import LOCAL, results
 
 # dlib's own threshold on the Euclidean distance;
 # http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
@@ -21,22 +22,25 @@ NUMBERS = 128
 
 
 def descriptors(
-    paths: Sequence[Path], landmarks: Sequence[Sequence[int]], model_file: Path, cache: Path
+    paths: Sequence[Path],
+    landmarks: Sequence[Sequence[int]],
+    model_file: Path,
+    cache: Path,
+    workers: str = LOCAL,
 ) -> np.ndarray:
-    """Describe aligned photos, float32 (photos, 128), on all cores, once for equal inputs.
+    """Describe aligned photos, float32 (photos, 128), once for equal inputs.
 
-    `landmarks` are each photo's 136 numbers in pixels. Raises InputError for a model file that
-    is missing or is none.
+    `landmarks` are each photo's 136 numbers in pixels, `workers` is who does the work. Raises
+    InputError for a model file that is missing or is none, and for workers as `results` does.
     """
-    if not model_file.is_file():
-        raise InputError(f"{model_file} is missing; `python src/make_sample.py` puts it there")
+    check_network(model_file)
 
     def batches() -> Iterator[np.ndarray]:
         jobs = (
             joblib.delayed(_describe)(path, numbers, model_file)
             for path, numbers in zip(paths, landmarks, strict=True)
         )
-        found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+        found = results(jobs, workers)
         for row in tqdm(found, "dlib descriptors", len(paths), unit="photo", disable=None):
             yield row[None]
 
@@ -56,8 +60,15 @@ def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.n
     return np.array(_model(model_file).compute_face_descriptor(photo, shape), np.float32)
 
 
+def check_network(file: Path) -> None:
+    """Load dlib's descriptor model once; InputError when it is missing or not such a model."""
+    _model(file)
+
+
 @functools.cache
 def _model(file: Path) -> dlib.face_recognition_model_v1:
+    if not file.is_file():
+        raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
     try:
         return dlib.face_recognition_model_v1(str(file))
     except RuntimeError as error:

@@ -9,6 +9,7 @@ through one set of weights, and theta is the angle between their tails.
 import os
 import re
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,13 +36,19 @@ class Tower(NamedTuple):
 
 
 def build_brain(
-    application: str, layer: str, view: int, weights: str | None, seed: int
+    application: str,
+    layer: str,
+    view: int,
+    weights: str | None,
+    seed: int,
+    scope: AbstractContextManager | None = None,
 ) -> keras.Model:
     """The frozen or trained reader of photos, (B, 218, 218, 3) in 0..255 -> feature maps.
 
     It looks at the square of `view` pixels around the face: 218 is the whole canvas, 128 the face
     from forehead to chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5`
     file of this brain with its checksum beside it, or None for random ones drawn from `seed`.
+    `scope` is that of the strategy that distributes the training, if one does.
     Raises InputError for an unknown network or layer, a view that the network cannot take, and
     weights that cannot be had, are not what their checksum says, or do not fit.
     """
@@ -52,12 +59,13 @@ def build_brain(
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(seed)
     downloaded = "imagenet" if weights == "imagenet" else None
-    network = cut_network(application, layer, view, downloaded)
-    # What is cut off: above and below, left and right.
-    margins = tuple((start, CANVAS_SIZE - view - start) for start in view_corner(view))
-    photos = keras.Input(PHOTO_SHAPE, name="photo")
-    face = layers.Cropping2D(margins)(photos)
-    brain = keras.Model(photos, network(face), name="brain")
+    with scope or nullcontext():  # only here: a cleared session has no scope
+        network = cut_network(application, layer, view, downloaded)
+        # What is cut off: above and below, left and right.
+        margins = tuple((start, CANVAS_SIZE - view - start) for start in view_corner(view))
+        photos = keras.Input(PHOTO_SHAPE, name="photo")
+        face = layers.Cropping2D(margins)(photos)
+        brain = keras.Model(photos, network(face), name="brain")
     if weights not in (None, "imagenet"):
         _check_checksum(Path(weights))
         load_weights(brain, weights)
@@ -161,16 +169,20 @@ def build_tower(
     for i, units in enumerate(sizes.neck_units):
         dense = layers.Dense(units, activation="elu", kernel_regularizer=penalty, name=f"neck{i}")
         x = layers.Dropout(sizes.dropout)(dense(x))
+    # What is read out keeps float32 under mixed precision: bfloat16's 8 bits would round a
+    # landmark to 1/256 of its range, and these layers are too small to be worth the time.
     landmarks = layers.Dense(
         LANDMARK_NUMBERS,
         kernel_initializer="random_uniform",
         bias_initializer="random_uniform",
+        dtype="float32",
         name="landmarks",
     )(x)
     # tail
-    x = layers.Dense(sizes.tail_units[0], activation="elu", name="tail0")(landmarks)
-    x = layers.Dropout(sizes.dropout)(x)
-    tail = layers.Dense(sizes.tail_units[1], activation="tanh", name="tail1")(x)
+    units, last = sizes.tail_units
+    x = layers.Dense(units, activation="elu", dtype="float32", name="tail0")(landmarks)
+    x = layers.Dropout(sizes.dropout, dtype="float32")(x)
+    tail = layers.Dense(last, activation="tanh", dtype="float32", name="tail1")(x)
     tower = keras.Model(features, {"landmarks": landmarks, "tail": tail}, name="tower")
     if weights is not None:
         _check_checksum(Path(weights))

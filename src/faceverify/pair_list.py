@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify import files
+from faceverify.cells import plain
 from faceverify.embedded import Embedded, Kept, stamp
 from faceverify.errors import InputError
 from faceverify.refusals import CaptureError
@@ -24,8 +25,6 @@ SLOTS = ("first", "second")
 COLUMNS = (*SLOTS, "theta", "decision", "error")
 ACCEPT, REJECT = "accept", "reject"
 IDENTICAL = "warning: both photos are one and the same file"
-# A spreadsheet takes a cell that begins so for a formula.
-FORMULA_STARTS = tuple("=+-@\t\r\n")
 
 
 def score(
@@ -140,7 +139,7 @@ def _write(
         while part := list(islice(rows, COMPARED_AT_ONCE)):
             for row in _scored(verifier, part, embedded, threshold):
                 decisions[row[COLUMNS.index("decision")]] += 1
-                writer.writerow([_plain(cell) for cell in row])
+                writer.writerow([plain(cell) for cell in row])
     return decisions
 
 
@@ -167,7 +166,3 @@ def _scored(
         for place, value in zip(places, theta, strict=True):
             results[place][2:4] = [f"{value:.6f}", ACCEPT if value < threshold else REJECT]
     return results
-
-
-def _plain(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell

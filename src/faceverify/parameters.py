@@ -12,8 +12,11 @@ from faceverify.schema import Angle, Capture, Group, MemberName, Number, Share, 
 
 Weight = Annotated[Number, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Distance = Annotated[Number, Field(ge=0, le=2)]  # between descriptors, which have a length of 1.4
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
+# All cores of this machine, or a Dask scheduler's address.
+WORKERS = r"^(loky|(tcp|tls)://[^\s/]+:[0-9]{1,5})$"
 # What is judged beside the members has these names.
 RESERVED = ("ensemble", "dlib")
 # alpha is left out: a member that fixed it would make `-S alpha=...` pass it by.
@@ -39,6 +42,15 @@ class Select(Group):
         if both:
             raise ValueError(f"{both[0]} is both required and excluded")
         return self
+
+
+class Audit(Group):
+    """Where the audit of the data begins to report; see `faceverify.audit.Limits`."""
+
+    copy_face: Distance
+    copy_picture: Share
+    far: Distance
+    alike: Distance
 
 
 class Pair(Group):
@@ -91,6 +103,7 @@ class Training(Group):
     threshold: Angle
     epochs: Count
     batch_size: Count
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"]
     seed: Seed
     model: Model
 
@@ -99,7 +112,9 @@ class Parameters(Training):
     """The whole of `params.yaml`."""
 
     accept_threshold: Angle
+    workers: Annotated[str, Field(pattern=WORKERS)]
     select: Select
+    audit: Audit
     pair: Pair
     members: Annotated[dict[MemberName, dict[str, Any]], Field(min_length=1)]
     ensemble: dict[str, Share]

@@ -1,5 +1,6 @@
 """Which photos can stand for an ID photo, and the faces that each person contributes."""
 
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -82,4 +83,6 @@ def _read(folder: Path, photo: str) -> np.ndarray:
     try:
         return decode_aligned(path.read_bytes())
     except FileNotFoundError:
+        if not folder.is_dir():  # on another machine than the one that looked for it
+            raise InputError(f"{folder} is missing on {platform.node()}; share it") from None
         raise UnusableError(MISSING) from None

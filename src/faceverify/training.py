@@ -33,7 +33,8 @@ class PairBatches(keras.utils.PyDataset):
     """Batches of pairs for `fit`, in a new order each epoch.
 
     The order depends on the seed and the epoch alone, so that a resumed run goes on as the
-    stopped one would have. Without a seed the order is that of the records.
+    stopped one would have. Without a seed the order is that of the records. A batch is spread
+    over `replicas` devices, the first one evenly, and has a pair for each of them at least.
     """
 
     def __init__(
@@ -43,17 +44,26 @@ class PairBatches(keras.utils.PyDataset):
         batch_size: int,
         seed: int | None = None,
         epoch: int = 0,
+        replicas: int = 1,
     ) -> None:
-        """Begin at `epoch`."""
+        """Begin at `epoch`; InputError when the first batch cannot be spread evenly."""
         super().__init__()
-        self._records, self._inputs, self._batch_size = records, inputs, batch_size
+        self._records, self._inputs = records, inputs
+        self._ends = [*range(batch_size, len(records), batch_size), len(records)]
+        if len(records) % batch_size in range(1, replicas):
+            del self._ends[-2:-1]  # what is left over goes into the last whole batch
+        if self._ends[0] % replicas:
+            raise InputError(
+                f"a batch of {self._ends[0]} pairs cannot be spread evenly over {replicas} "
+                "devices; change batch_size, or name fewer in CUDA_VISIBLE_DEVICES"
+            )
         self._seed, self._epoch = seed, epoch
         self.error: InputError | None = None  # what stopped the last batch that could not be made
         self._arrange()
 
     def __len__(self) -> int:
-        """How many batches an epoch has; the last one may be smaller."""
-        return -(-len(self._records) // self._batch_size)
+        """How many batches an epoch has; the last one may be of another size."""
+        return len(self._ends)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """One batch: {feature0, feature1} and {target0, target1, targetD}."""
@@ -64,8 +74,8 @@ class PairBatches(keras.utils.PyDataset):
             raise
 
     def _batch(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
-        batch = [self._records[i] for i in chosen]
+        start = self._ends[index - 1] if index else 0
+        batch = [self._records[i] for i in self._order[start : self._ends[index]]]
         features = {f"feature{slot}": self._inputs(batch, slot) for slot in (0, 1)}
         targets = {
             "target0": np.stack([record.target0 for record in batch]),

@@ -1,0 +1,141 @@
+"""Stage 1 on a Dask cluster of real processes, and what is said when the cluster is not fit."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import distributed
+import pytest
+
+from helpers import ROOT, error_line, run_script, write_parameters
+from tiny import copy_people
+
+DASK = Path(sys.executable).parent / "dask"
+CODE = {"PYTHONPATH": str(ROOT / "src")}
+
+
+@contextmanager
+def dask(folder: Path, *arguments: str, environment: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """A process of the cluster, as a user starts it in a folder."""
+    with (folder / f"{arguments[0]}.log").open("a") as log:
+        process = subprocess.Popen(
+            [DASK, *arguments, "--no-dashboard"],
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def worker(folder: Path, address: str, threads: int = 1, environment: dict[str, str] = CODE):
+    options = ["--nthreads", str(threads), "--no-nanny"]
+    return dask(folder, "worker", *options, address, environment=environment)
+
+
+def wait_for_workers(address: str, count: int) -> None:
+    with distributed.Client(address, timeout=60, set_as_default=False) as client:
+        deadline = time.monotonic() + 120
+        while len(client.scheduler_info(n_workers=-1)["workers"]) != count:
+            assert time.monotonic() < deadline, "the cluster did not come up"
+            time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, sample) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    copy_people(sample, folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scheduler(project) -> Iterator[str]:
+    port = str(free_port())
+    with dask(project, "scheduler", "--host", "127.0.0.1", "--port", port, environment=CODE):
+        yield f"tcp://127.0.0.1:{port}"
+
+
+def select(project, workers):
+    write_parameters(project, {"select.faces_per_identity": 4, "workers": workers})
+    return run_script("select_faces.py", project)
+
+
+def outs(project):
+    roots = [project / "prepared", project / "metrics"]
+    return {p.name: p.read_bytes() for root in roots for p in root.rglob("*") if p.is_file()}
+
+
+def test_a_cluster_gives_the_bytes_of_one_machine(project, scheduler):
+    assert select(project, "loky").returncode == 0
+    expected = outs(project)
+    (project / "prepared/selected.json").unlink()
+    with worker(project, scheduler), worker(project, scheduler):
+        wait_for_workers(scheduler, 2)
+        result = select(project, scheduler)
+        with distributed.Client(scheduler, set_as_default=False) as client:
+            done = client.run(lambda dask_worker: dask_worker.state.executed_count)
+    assert result.returncode == 0, result.stderr
+    assert outs(project) == expected
+    assert sum(done.values()) >= 12  # searches, one for each person
+
+
+UNFIT = {
+    "several threads": ({"threads": 2}, "has several threads; start it with --nthreads 1"),
+    "no code": ({"environment": {"PYTHONPATH": ""}}, "No module named"),
+    "other code": ({}, "has other code or packages than this machine; bring the same commit"),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT)
+def test_a_worker_that_is_not_fit_is_refused_in_one_line(project, scheduler, tmp_path, kind):
+    options, said = UNFIT[kind]
+    if kind == "other code":
+        library = tmp_path / "faceverify"
+        library.mkdir()
+        for path in (ROOT / "src/faceverify").glob("*.py"):
+            (library / path.name).write_text(path.read_text() + "# of another commit\n")
+        options = {"environment": {"PYTHONPATH": str(tmp_path)}}
+    before = outs(project)
+    with worker(project, scheduler, **options):
+        wait_for_workers(scheduler, 1)
+        line = error_line(select(project, scheduler))
+    assert line.startswith("select_faces.py: error: workers: tcp://127.0.0.1:")
+    assert said in line
+    assert outs(project) == before
+
+
+def test_a_scheduler_that_does_not_know_the_code_is_refused_in_one_line(project):
+    port = str(free_port())
+    bare = {"PYTHONPATH": ""}
+    with dask(project, "scheduler", "--host", "127.0.0.1", "--port", port, environment=bare):
+        wait_for_workers(f"tcp://127.0.0.1:{port}", 0)
+        line = error_line(select(project, f"tcp://127.0.0.1:{port}"))
+    assert f"workers: tcp://127.0.0.1:{port} is not fit for the work" in line
+    assert "start it with PYTHONPATH=src in a copy of the repository" in line
+
+
+def test_a_scheduler_that_is_not_there_is_named(project):
+    address = f"tcp://127.0.0.1:{free_port()}"
+    line = error_line(select(project, address))
+    assert f"workers: no Dask scheduler answers at {address}" in line
+
+
+def test_a_cluster_without_workers_says_how_to_start_one(project, scheduler):
+    wait_for_workers(scheduler, 0)
+    line = error_line(select(project, scheduler))
+    assert f"{scheduler} has no worker; start one in this folder: PYTHONPATH=src dask wor" in line
