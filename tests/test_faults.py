@@ -31,6 +31,8 @@ IMPORTING = [
     ("src/verify.py", ("a.png", "b.png"), "cv2"),
     ("src/review.py", (), "_yaml"),
     ("src/model_card.py", (), "pydantic_core"),
+    ("src/audit_data.py", (), "_multiarray_umath"),
+    ("src/drift.py", (), "_multiarray_umath"),
     ("src/make_sample.py", (), "cv2"),
     ("pretrain/label_faces.py", (), "_multiarray_umath"),
     ("pretrain/start_weights.py", (), "cv2"),
