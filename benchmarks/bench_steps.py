@@ -1,9 +1,9 @@
 """Speed and memory of each step of the pipeline, beside the original's way and the nearest peers.
 
 Run it from the repository's root on a quiet machine, when the sample is built:
-`python benchmarks/bench_steps.py` writes benchmarks/results.json. The photos are those of
-CELEBA_DIR, in CelebA's layout, or else the sample's. Each way of a step runs in a process of its
-own, on the same photos.
+`python benchmarks/bench_steps.py` writes results.json and results.md beside itself. The photos are
+those of CELEBA_DIR, in CelebA's layout, or else the sample's. Each way of a step runs in a process
+of its own, on the same photos.
 """
 
 import importlib
@@ -33,15 +33,21 @@ def main() -> None:
     for step in STEPS:
         print(f"{step} ...", file=sys.stderr)
         found += importlib.import_module(step).compare(photos)
-    write(found, photos, "CELEBA_DIR" if celeba else "the sample", at)
+    write(found, at, photos, "CELEBA_DIR" if celeba else "the sample")
     print(table(found))
 
 
-def write(found: list[Comparison], photos: Photos, source: str, at: dict[str, object]) -> None:
-    """Store all figures, the machine, and the photos that they were taken on."""
+def write(found: list[Comparison], at: dict[str, object], photos: Photos, source: str) -> None:
+    """Store all figures with the machine and the photos they were taken on, and the table."""
     material = {"of": source, "count": len(photos.landmarks), "people": len(photos.people)}
     figures = {comparison.name: comparison.entry() for comparison in found}
     files.write_json(OUT, {"machine": at, "photos": material, "figures": figures}, indent=2)
+    heading = (
+        f"{material['count']:,} photos of {material['people']:,} people of {source}, on "
+        f"{at['cores']} cores of {at['processor']}; README.md here says what each figure is.\n\n"
+    )
+    with files.replacing(OUT.with_suffix(".md")) as temporary:
+        temporary.write_text(f"{heading}{table(found)}\n", encoding="utf-8")
 
 
 def table(found: list[Comparison]) -> str:
@@ -49,15 +55,21 @@ def table(found: list[Comparison]) -> str:
     lines = ["| | unit | ours | beside | | ratio | target |", "|---|---|---|---|---|---|---|"]
     for one in found:
         entry = one.entry()
-        theirs = "" if one.theirs is None else f"{one.theirs.median:,.4g}"
-        ratio = "" if one.ratio is None else f"{one.ratio:.2f}"
+        ours, theirs = (_short(side and side.median) for side in (one.ours, one.theirs))
         met = {True: "met", False: "not met", None: ""}[entry["met"]]
         target = f"{one.target:g} {met}" if one.target else met
         lines.append(
-            f"| {one.name} | {one.unit} | {one.ours.median:,.4g} | {theirs} | {one.way} "
-            f"| {ratio} | {target} |"
+            f"| {one.name} | {one.unit} | {ours} | {theirs} | {one.way} "
+            f"| {_short(one.ratio)} | {target} |"
         )
     return "\n".join(lines)
+
+
+def _short(value: float | None) -> str:
+    """Three digits, or whole numbers."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

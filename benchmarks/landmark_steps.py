@@ -2,8 +2,12 @@
 
 import os
 
-import original
+import dlib
+import numpy as np
+from PIL import Image
+
 import select_faces
+from faceverify import workers
 from material import FACES_EACH, PREDICTOR, Photos
 from measuring import Comparison, Rate, apart, rate
 
@@ -22,7 +26,9 @@ def by_the_stage(photos: Photos) -> Rate:
     """The stage's own search, when its workers have started."""
 
     def search() -> int:
-        found = select_faces.search_all(photos.folder, photos.people, FACES_EACH, PREDICTOR)
+        found = select_faces.search_all(
+            photos.folder, photos.people, FACES_EACH, PREDICTOR, workers.LOCAL
+        )
         _check(photos, {face.source: face.landmarks for s in found.values() for face in s.faces})
         return len(photos.landmarks)
 
@@ -31,12 +37,18 @@ def by_the_stage(photos: Photos) -> Rate:
 
 
 def in_one_thread(photos: Photos) -> Rate:
-    """A loop over the same photos."""
+    """The original's way: plain dlib calls, photo after photo."""
+
+    detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(PREDICTOR))
 
     def search() -> int:
-        paths = [photos.folder / name for name in photos.landmarks]
-        found = original.find_landmarks(paths, PREDICTOR)
-        _check(photos, dict(zip(photos.landmarks, found, strict=True)))
+        found = {}
+        for name in photos.landmarks:
+            photo = np.array(Image.open(photos.folder / name).convert("RGB"))
+            faces = detector(photo, 0) or detector(photo, 1)
+            points = predictor(photo, max(faces, key=lambda face: face.area())).parts()
+            found[name] = [point.x for point in points] + [point.y for point in points]
+        _check(photos, found)
         return len(found)
 
     return rate(search)

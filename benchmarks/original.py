@@ -1,40 +1,22 @@
 """The original project's way, re-created from its description, for the benchmarks.
 
-One thread finds the landmarks; photos become float32 tensors (218, 218, 3), which TFRecord files
-hold after a shuffle whose buffer is the whole dataset; the Siamese model calls its brain once for
-each photo of a pair, in float32.
+One thread finds the landmarks (landmark_steps.py has that loop); photos become float32 tensors
+(218, 218, 3), which TFRecord files hold after a shuffle whose buffer is the whole dataset; the
+Siamese model calls its brain once for each photo of a pair, in float32.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import dlib
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from PIL import Image
 
 from faceverify.files import read_json
 from faceverify.model import Angle
 from faceverify.targets import LandmarkRange
 
 CANVAS = (218, 218)
-
-
-def find_landmarks(paths: Sequence[Path], predictor_file: Path) -> list[list[int]]:
-    """The 136 numbers of each photo's largest face, photo after photo, by plain dlib calls."""
-    detector, predictor = (
-        dlib.get_frontal_face_detector(),
-        dlib.shape_predictor(str(predictor_file)),
-    )
-    found = []
-    for path in paths:
-        photo = np.array(Image.open(path).convert("RGB"))
-        faces = detector(photo, 0) or detector(photo, 1)
-        shape = predictor(photo, max(faces, key=lambda face: face.area()))
-        found.append([p.x for p in shape.parts()] + [p.y for p in shape.parts()])
-    return found
 
 
 def write_records(prepared: Path, seed: int) -> int:

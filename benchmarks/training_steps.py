@@ -8,7 +8,7 @@ from pathlib import Path
 
 from faceverify import backend
 
-backend.start()
+tf = backend.start()
 
 import keras
 
@@ -98,6 +98,8 @@ def _epoch(
     else:
         siamese = original.build_siamese(face)
         batches = original.read_records(Path("prepared/original-train.tfrecord"), batch)
+        # Without it Keras warns that the data has come to its end.
+        batches = batches.apply(tf.data.experimental.assert_cardinality(-(-len(pairs) // batch)))
     weights = training.LossWeights(alpha=0.5, beta=0.5, gamma=1.0, delta=1.0)
     limits = LandmarkRange.load(Path("prepared/landmark_range.json"))
     training.compile_siamese(siamese, weights, 3e-6, 0.5, limits)

@@ -144,7 +144,7 @@ def test_the_report_has_every_figure_and_whether_its_target_is_met(photos, tmp_p
         Comparison("slow", "pairs/s", two, four, "dlib", 1.5),
         Comparison("flat", "MB", two, None, "", met=True),
     ]
-    bench_steps.write(found, photos, "the sample", measuring.machine())
+    bench_steps.write(found, measuring.machine(), photos, "the sample")
     report = json.loads((tmp_path / "results.json").read_text())
     assert report["machine"]["cores"] > 0
     assert report["photos"] == {"of": "the sample", "count": 16, "people": 4}
@@ -160,6 +160,8 @@ def test_the_report_has_every_figure_and_whether_its_target_is_met(photos, tmp_p
     }
     assert report["figures"]["slow"]["met"] is False and report["figures"]["slow"]["peer"] == 4.0
     assert report["figures"]["flat"]["met"] is True
-    lines = bench_steps.table(found).splitlines()
-    assert lines[2] == "| fast | pairs/s | 4 | 2 | original | 2.00 | 1.5 met |"
-    assert lines[3].endswith("| 0.50 | 1.5 not met |") and lines[4].endswith("|  |  | met |")
+    lines = (tmp_path / "results.md").read_text().splitlines()
+    assert lines[0].startswith("16 photos of 4 people of the sample, on ")
+    lines = lines[2:]
+    assert lines[2] == "| fast | pairs/s | 4 | 2 | original | 2 | 1.5 met |"
+    assert lines[3].endswith("| 0.5 | 1.5 not met |") and lines[4].endswith("|  |  | met |")

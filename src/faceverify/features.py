@@ -1,7 +1,9 @@
 """Brain features: what a frozen brain says of a photo, computed once."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -73,5 +75,13 @@ def run_photos(
 
 
 def canvases(encoded: Sequence[bytes]) -> np.ndarray:
-    """Decode photos and bring them to the brain's canvas, uint8 (photos, 218, 218, 3)."""
-    return np.stack([to_canvas(decode_aligned(photo)) for photo in encoded])
+    """Decode photos and bring them to the brain's canvas, uint8 (photos, 218, 218, 3).
+
+    In a thread for each core: OpenCV lets them run side by side.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(_canvas, encoded)))
+
+
+def _canvas(encoded: bytes) -> np.ndarray:
+    return to_canvas(decode_aligned(encoded))
