@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 import select_faces
+from faceverify import workers
 from material import FACES_EACH, PREDICTOR, Photos
 from measuring import Comparison, Rate, apart, rate
 
@@ -25,7 +26,9 @@ def by_the_stage(photos: Photos) -> Rate:
     """The stage's own search, when its workers have started."""
 
     def search() -> int:
-        found = select_faces.search_all(photos.folder, photos.people, FACES_EACH, PREDICTOR)
+        found = select_faces.search_all(
+            photos.folder, photos.people, FACES_EACH, PREDICTOR, workers.LOCAL
+        )
         _check(photos, {face.source: face.landmarks for s in found.values() for face in s.faces})
         return len(photos.landmarks)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import select_faces
-from faceverify import annotations, files, tables
+from faceverify import annotations, files, tables, workers
 
 ROOT = Path(__file__).resolve().parents[1]
 PREDICTOR = ROOT / "data/shape_predictor_68_face_landmarks.dat"
@@ -33,7 +33,7 @@ def find_photos(data: Path, count: int) -> Photos:
     enough = sorted(person for person, names in people.items() if len(names) > FACES_EACH)
     chosen = {person: people[person] for person in enough[: count // FACES_EACH]}
     folder = data / "img_align_celeba"
-    searches = select_faces.search_all(folder, chosen, FACES_EACH, PREDICTOR)
+    searches = select_faces.search_all(folder, chosen, FACES_EACH, PREDICTOR, workers.LOCAL)
     found = {p: s.faces for p, s in searches.items() if len(s.faces) == FACES_EACH}
     return Photos(
         folder,

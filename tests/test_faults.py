@@ -62,6 +62,20 @@ def test_ctrl_c_while_a_script_imports_is_one_line(script, arguments, library, t
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("pause", [0.1, 0.6])
+def test_ctrl_c_while_photos_are_searched_is_one_line(clone, pause, tmp_path):
+    (tmp_path / "data").symlink_to(clone.folder / "data")
+    shutil.copy(clone.folder / "params.yaml", tmp_path)
+    process = Clone(tmp_path).start(sys.executable, str(ROOT / "src/select_faces.py"))
+    wait_for_workers(process)
+    time.sleep(pause)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate()
+    assert errors == "select_faces.py: error: stopped; run the same command again\n"
+    assert process.returncode == 130
+    assert not (tmp_path / "prepared").exists()
+
+
 @pytest.mark.parametrize("name", ["write_records", "train", "evaluate", "export"])
 def test_help_does_not_wait_for_tensorflow(name):
     command = [sys.executable, "-X", "importtime", ROOT / f"src/{name}.py", "--help"]

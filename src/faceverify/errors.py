@@ -4,7 +4,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # What to do when a disk, a quota or the largest size of a file is reached, or writing is forbidden.
@@ -72,6 +73,19 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(_report(f"{place}{error.strerror}{remedy}", 2))
     except KeyboardInterrupt as stop:
         sys.exit(_report(str(stop) or _STOPPED, 130))
+
+
+@contextmanager
+def unheard_by_children() -> Iterator[None]:
+    """Let the processes that start in the block ignore Ctrl-C, which reaches all of a terminal's.
+
+    The one that starts them ends them, and says so in one line; each would print a traceback.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _report(message: str, code: int) -> int:

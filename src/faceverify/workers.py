@@ -9,7 +9,7 @@ from typing import Any
 
 import joblib
 
-from faceverify.errors import InputError
+from faceverify.errors import InputError, unheard_by_children
 from faceverify.files import sha256
 
 LOCAL = "loky"
@@ -28,7 +28,9 @@ def results(jobs: Iterable[tuple[Callable, tuple, dict]], workers: str) -> Itera
     its workers are not there, are lost, or would give other results than this machine.
     """
     if workers == LOCAL:
-        yield from joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+        with unheard_by_children():
+            found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
+        yield from found
         return
     with _cluster(workers) as pool:
         yield from pool(jobs)
