@@ -754,7 +754,7 @@ class Trial:
         for bomb in self.reader.bombs:
             self.try_out(bomb)
         left = max(cases - len(self.reader.bombs), cases // 3)
-        drawn = left // 3 if self.reader.seeds else left
+        drawn = max(left // 3, 1) if self.reader.seeds else left
         if self.reader.drawn is not None:
             every = list(HealthCheck)
             rules = settings(
