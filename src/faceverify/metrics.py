@@ -291,7 +291,7 @@ def _rates(
 
 def _people(person: np.ndarray) -> int:
     """Count the different people, numbered from 0, of some pairs (P, 2)."""
-    return np.count_nonzero(np.bincount(person.ravel()))
+    return int(np.count_nonzero(np.bincount(person.ravel())))
 
 
 def _bounded(rate: tuple[float | None, ...], person: np.ndarray) -> tuple[float | None, ...]:
