@@ -144,6 +144,13 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(verifier, folder, start):
     assert row[3]
 
 
+def test_a_carriage_return_does_not_begin_a_row(verifier, folder):
+    name = "a\r=cmd|'calc'!A1.jpg"
+    (row,) = score(verifier, [(name, "p1.jpg")])
+    assert row[0] == name.replace("\r", "\\r")
+    assert b"\r" not in Path("scores.csv").read_bytes()
+
+
 def test_names_with_commas_quotes_newlines_and_letters_of_the_world(verifier, folder):
     names = ["a, b.jpg", 'a "b".jpg', "a\nb.jpg", "Wajah-é-顔.jpg"]
     for name in names:

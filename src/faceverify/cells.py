@@ -4,5 +4,10 @@ from faceverify.files import FORMULA_STARTS
 
 
 def plain(cell: str) -> str:
-    """The cell as it is, or with a `'` in front where a spreadsheet would take it for a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+    """The cell as one that a spreadsheet shows as it is, and takes for one cell.
+
+    With a `'` in front where it would be taken for a formula. A carriage return, which Python's
+    csv does not quote and which would begin a new row, becomes `\\r`.
+    """
+    cell = f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
+    return cell.replace("\r", "\\r")
