@@ -480,13 +480,19 @@ def test_as_a_command_it_ends_with_one_line_for_a_mistake_and_with_1_for_finding
     assert line.startswith("audit_data.py: error: data/identity_CelebA.txt, line 1: expected")
 
 
-def test_hostile_names_are_cells_and_text_not_formulas_and_markup(small, audited):
-    name = "=1+1<img src=x onerror=alert(1)>&quot;'.png"
+def test_a_name_like_a_formula_is_refused(small, audited):
+    rename(small, "=1+1.png")
+    with pytest.raises(InputError, match=r"line 1: '=1\+1\.png' is not a plain file name"):
+        audited(small)
+
+
+def test_hostile_names_are_text_not_markup(small, audited):
+    name = "1+1<img src=x onerror=alert(1)>&quot;'.png"
     rename(small, name.replace(" ", "_"))
     audited(small)
     (row, *_) = findings(small)
     assert row["kind"] == "unreadable"
-    assert row["photo"] == "'" + name.replace(" ", "_")
+    assert row["photo"] == name.replace(" ", "_")
     page = (small / "audit/index.html").read_text()
     assert "<img_src" not in page
     assert "&lt;img_src=x" in page
