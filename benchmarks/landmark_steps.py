@@ -4,6 +4,7 @@ import os
 
 import dlib
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 import select_faces
@@ -33,7 +34,9 @@ def by_the_stage(photos: Photos) -> Rate:
         return len(photos.landmarks)
 
     search()
-    return rate(search)
+    found = rate(search)
+    get_reusable_executor().shutdown()  # the process ends only after them, 5 minutes later
+    return found
 
 
 def in_one_thread(photos: Photos) -> Rate:

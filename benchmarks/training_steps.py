@@ -22,9 +22,9 @@ from material import ROOT, SEED, Photos, prepare
 from measuring import Comparison, Rate, apart, rate
 from record_steps import write
 
-# Pairs in a batch, and prepared in all: 32 and 128 of them are for training, whole batches.
+# Pairs in a batch, and prepared in all: 32 and 512 of them are for training, whole batches.
 STEP_BATCH, STEP_PAIRS = 16, 42
-EPOCH_BATCH, EPOCH_PAIRS = 32, 170
+EPOCH_BATCH, EPOCH_PAIRS = 32, 682
 BFLOAT16 = "mixed_bfloat16"
 
 
