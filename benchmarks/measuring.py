@@ -34,11 +34,6 @@ def rate(work: Callable[[], int], repeats: int = REPEATS) -> Rate:
         start = time.perf_counter()
         done = work()
         rates.append(done / (time.perf_counter() - start))
-    return median_of(rates)
-
-
-def median_of(rates: list[float]) -> Rate:
-    """The median of repeated rates, and their spread."""
     median = statistics.median(rates)
     return Rate(median, (max(rates) - min(rates)) / median)
 

@@ -3,8 +3,7 @@
 import contextlib
 import os
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faceverify import backend
@@ -20,7 +19,7 @@ from faceverify.records import PairRecords
 from faceverify.targets import LandmarkRange
 from faceverify.training import PairBatches
 from material import ROOT, SEED, Photos, prepare
-from measuring import REPEATS, Comparison, Rate, apart, median_of
+from measuring import Comparison, Rate, apart, rate
 from record_steps import write
 
 # Pairs in a batch, and prepared in all: 32 and 512 of them are for training, whole batches.
@@ -60,8 +59,9 @@ def fine_tune(folder: str, way: str, precision: str = "float32") -> Rate:
     os.chdir(folder)
     keras.config.set_dtype_policy(precision)
     brain, tower = _parts()
-    pairs = _epochs(model.join(brain, tower), train.photo_inputs, way, STEP_BATCH)
-    return pairs._replace(median=2 * pairs.median)
+    epoch = _epoch(model.join(brain, tower), train.photo_inputs, way, STEP_BATCH)
+    epoch()
+    return rate(lambda: 2 * epoch())
 
 
 def frozen(folder: str, way: str) -> Rate:
@@ -75,7 +75,9 @@ def frozen(folder: str, way: str) -> Rate:
             split: PairRecords(Path(f"prepared/{split}.tfrecord")) for split in ("train", "val")
         }
         face, inputs = tower, train.feature_inputs(brain, pairs)
-    return _epochs(face, inputs, way, EPOCH_BATCH)
+    epoch = _epoch(face, inputs, way, EPOCH_BATCH)
+    epoch()
+    return rate(epoch)
 
 
 def _parts() -> tuple[keras.Model, keras.Model]:
@@ -86,8 +88,10 @@ def _parts() -> tuple[keras.Model, keras.Model]:
     return brain, model.build_tower(brain.output_shape[1:], sizes, SEED)
 
 
-def _epochs(face: keras.Model, inputs: training.Inputs | None, way: str, batch: int) -> Rate:
-    """Pairs a second of the epochs of one `fit`, without validation, the first left out."""
+def _epoch(
+    face: keras.Model, inputs: training.Inputs | None, way: str, batch: int
+) -> Callable[[], int]:
+    """An epoch over the training pairs, without validation; it gives how many pairs it had."""
     pairs = PairRecords(Path("prepared/train.tfrecord"))
     if way == "ours":
         siamese, batches = model.build_siamese(face), PairBatches(pairs, inputs, batch, SEED)
@@ -99,18 +103,9 @@ def _epochs(face: keras.Model, inputs: training.Inputs | None, way: str, batch: 
     weights = training.LossWeights(alpha=0.5, beta=0.5, gamma=1.0, delta=1.0)
     limits = LandmarkRange.load(Path("prepared/landmark_range.json"))
     training.compile_siamese(siamese, weights, 3e-6, 0.5, limits)
-    clock = _Clock()
-    siamese.fit(batches, epochs=1 + REPEATS, shuffle=False, verbose=0, callbacks=[clock])
-    return median_of([len(pairs) / seconds for seconds in clock.seconds[1:]])
 
+    def epoch() -> int:
+        siamese.fit(batches, epochs=1, shuffle=False, verbose=0)
+        return len(pairs)
 
-class _Clock(keras.callbacks.Callback):
-    """The seconds of each epoch, from the end of the one before."""
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        self.seconds, self._last = [], time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        now = time.perf_counter()
-        self.seconds.append(now - self._last)
-        self._last = now
+    return epoch
