@@ -714,21 +714,26 @@ def test_the_figures_are_those_of_the_last_epoch(trained):
     assert not (folder / ".cache/checkpoint.npz").exists()
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(labelled, trained):
-    undisturbed, output = trained
-    folder = labelled.with_name("killed")
-    shutil.copytree(labelled, folder, symlinks=True)
+def kill_and_go_on(script, folder, made, output):
+    """Kill a training after its first epoch and run it again; `output` is an undisturbed one's."""
     with subprocess.Popen(
-        **command("train_brain", folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        **command(script, folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         first = next(line for line in process.stdout if line.startswith("epoch 1/2"))
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert first in output
-    assert not (folder / "model").exists()
-    lines = printed(run("train_brain", folder)).splitlines()
+    assert not made.exists()
+    lines = printed(run(script, folder)).splitlines()
     assert "going on after epoch 1" in lines
     assert lines[-2:] == output.splitlines()[-2:]
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(labelled, trained):
+    undisturbed, output = trained
+    folder = labelled.with_name("killed")
+    shutil.copytree(labelled, folder, symlinks=True)
+    kill_and_go_on("train_brain", folder, folder / "model", output)
     for name in (
         f"model/{recipe.WEIGHTS}",
         f"model/{recipe.WEIGHTS}.sha256",
@@ -762,17 +767,7 @@ def test_a_towers_killed_training_goes_on_to_the_same_weights(with_tower):
     shutil.copytree(undisturbed, folder, symlinks=True)
     for made in ("tower", "tower_metrics", "plots/tower"):
         shutil.rmtree(folder / made)
-    with subprocess.Popen(
-        **command("train_tower", folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        first = next(line for line in process.stdout if line.startswith("epoch 1/2"))
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert first in output
-    assert not (folder / "tower").exists()
-    lines = printed(run("train_tower", folder)).splitlines()
-    assert "going on after epoch 1" in lines
-    assert lines[-2:] == output.splitlines()[-2:]
+    kill_and_go_on("train_tower", folder, folder / "tower", output)
     for name in (
         f"tower/{MEMBER}/{recipe.tower_weights(MEMBER)}",
         f"tower_metrics/{MEMBER}.json",
