@@ -231,8 +231,12 @@ def report(live: Live, logs: dict[str, float], epochs: int) -> None:
 
 def save(tower: keras.Model, sizes: Tower, path: Path) -> None:
     """Write the weights in float16, with their hash beside them, in a folder of their own."""
-    keras.config.set_dtype_policy("float16")
-    half = build_tower(tower.input_shape[1:], sizes, 0)
+
+    def halved(layer: keras.Layer) -> keras.Layer:
+        return layer.from_config(layer.get_config() | {"dtype": "float16"})
+
+    fresh = build_tower(tower.input_shape[1:], sizes, 0)
+    half = keras.models.clone_model(fresh, clone_function=halved)
     half.set_weights([weight.astype(np.float16) for weight in tower.get_weights()])
     with files.replacing_folder(path.parent) as folder:
         half.save_weights(folder / path.name)
