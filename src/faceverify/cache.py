@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceverify.files import replacing, sha256
+from faceverify.files import is_whole, replacing, seal, sha256
 
 
 def stored(
@@ -17,17 +17,17 @@ def stored(
     """An array that depends on `inputs` alone: computed once, later mapped from disk.
 
     `batches` gives the rows of the float32 array of this `shape` in order, some at a time;
-    memory holds one batch. The store is a folder of `cache` named by the hash of the inputs.
+    memory holds one batch. The store is a folder of `cache` named by the hash of the inputs; what
+    is damaged there is computed anew.
     """
     path = cache / sha256(*inputs) / "rows.npy"
-    try:
-        return np.load(path, mmap_mode="r")
-    except (FileNotFoundError, EOFError, ValueError):
-        pass  # not there, or cut off
-    # Not through a map: on a full disk, writing into one kills the process.
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for batch in batches():
-            file.write(np.ascontiguousarray(batch, "<f4"))
+    if not is_whole(path):
+        with replacing(path) as temporary:
+            # Not through a map: on a full disk, writing into one kills the process.
+            with temporary.open("wb") as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for batch in batches():
+                    file.write(np.ascontiguousarray(batch, "<f4"))
+            seal(temporary)
     return np.load(path, mmap_mode="r")

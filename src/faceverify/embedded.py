@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from faceverify.files import sha256
+
 # Photos that are asked for at once.
 PART = 1000
 
@@ -22,13 +24,20 @@ class Kept(NamedTuple):
 class Embedded:
     """The photos of a list of pairs, each with the slots, "first" or "second", that it is in.
 
-    One SQLite file, which only one process may use. What is put in is
-    kept even when the process is killed at once. Raises sqlite3.Error.
+    One SQLite file, which only one process may use. What is put in is kept even when the process
+    is killed at once. Raises sqlite3.Error, also for a row that is not what was put in.
     """
 
     def __init__(self, path: Path, made_by: str) -> None:
         """Open or make the file; whatever was made by other means than `made_by` is dropped."""
         self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            self._prepare(made_by)
+        except sqlite3.Error:
+            self.close()
+            raise
+
+    def _prepare(self, made_by: str) -> None:
         run = self._database.execute
         run("PRAGMA locking_mode = EXCLUSIVE")
         # A killed process harms nothing; only a power failure could damage the file.
@@ -37,7 +46,7 @@ class Embedded:
         run("CREATE TABLE IF NOT EXISTS made_by (means TEXT)")
         run(
             "CREATE TABLE IF NOT EXISTS photos (photo TEXT, slot TEXT, stamp TEXT, digest TEXT, "
-            "vector BLOB, error TEXT, PRIMARY KEY (photo, slot)) WITHOUT ROWID"
+            "vector BLOB, error TEXT, checksum TEXT, PRIMARY KEY (photo, slot)) WITHOUT ROWID"
         )
         if run("SELECT means FROM made_by").fetchall() != [(made_by,)]:
             run("DELETE FROM photos")
@@ -80,34 +89,39 @@ class Embedded:
             if not rows:
                 return
             for photo, slots in rows:
+                # A damaged file may give anything, and the same again without end.
+                if not (isinstance(photo, str) and isinstance(slots, str) and photo > last):
+                    raise sqlite3.DatabaseError("the list of photos is damaged")
                 yield photo, sorted(slots.split(","))
-            last = rows[-1][0]
+                last = photo
 
     def put(self, photo: str, mark: str, found: dict[str, Kept]) -> None:
         """Put in what was found of a photo, by slot; `mark` is its `stamp` before it was read."""
+        rows = [
+            (photo, slot, mark, kept.digest,
+             None if kept.vector is None else kept.vector.tobytes(), kept.error)
+            for slot, kept in found.items()
+        ]  # fmt: skip
         self._database.execute("BEGIN")
         self._database.executemany(
-            "UPDATE photos SET stamp = ?, digest = ?, vector = ?, error = ? "
-            "WHERE photo = ? AND slot = ?",
-            [
-                (mark, kept.digest, None if kept.vector is None else kept.vector.tobytes(),
-                 kept.error, photo, slot)
-                for slot, kept in found.items()
-            ],
-        )  # fmt: skip
+            "REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(*row, _checksum(row)) for row in rows],
+        )
         self._database.execute("COMMIT")
 
     def get(self, photo: str, slot: str) -> Kept:
-        """What was put in; KeyError for a photo that was not."""
+        """What was put in of a photo in a slot."""
         row = self._database.execute(
-            "SELECT vector, digest, error FROM photos "
-            "WHERE photo = ? AND slot = ? AND error IS NOT NULL",
-            (photo, slot),
+            "SELECT * FROM photos WHERE photo = ? AND slot = ?", (photo, slot)
         ).fetchone()
-        if row is None:
-            raise KeyError(photo)
-        vector, digest, error = row
+        if row is None or _checksum(row[:-1]) != row[-1]:
+            raise sqlite3.DatabaseError(f"what is kept of {photo!r} is damaged")
+        _, _, _, digest, vector, error, _ = row
         return Kept(None if vector is None else np.frombuffer(vector, np.float32), digest, error)
+
+
+def _checksum(row: tuple) -> str:
+    return sha256(repr(row))
 
 
 def stamp(photo: str) -> str:

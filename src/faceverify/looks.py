@@ -18,7 +18,7 @@ from faceverify.landmarks import check_predictor, find_landmarks
 from faceverify.photos import MISSING, decode_aligned
 
 # Change this when a look tells something else of the same photo: old ones are then left alone.
-FORMAT = "1"
+FORMAT = "2"
 THUMBNAIL = 16
 
 
@@ -83,17 +83,26 @@ def _gathered(database: sqlite3.Connection, paths: list[Path], models: Models) -
     database.execute("PRAGMA synchronous = OFF")
     database.execute(
         "CREATE TABLE IF NOT EXISTS looks "
-        "(digest TEXT PRIMARY KEY, fault TEXT, thumbnail BLOB, descriptor BLOB) WITHOUT ROWID"
+        "(digest TEXT PRIMARY KEY, fault TEXT, thumbnail BLOB, descriptor BLOB, checksum TEXT) "
+        "WITHOUT ROWID"
     )
     known = {digest for (digest,) in database.execute("SELECT digest FROM looks")}
     bar = tqdm(paths, "Reading photos", unit="photo", disable=None)
     digests = [files.sha256(path) if path.exists() else "" for path in bar]
     wanted = dict(zip(digests, paths, strict=True))
     new = [path for digest, path in wanted.items() if digest and digest not in known]
-    for look in _examined(new, models):
+    for path, look in zip(new, _examined(new, models), strict=True):
+        if wanted.get(look.digest) != path:
+            raise InputError(f"{path} was changed meanwhile; run the same command again")
         row = (look.digest, look.fault, *(a if a is None else a.tobytes() for a in look[2:]))
-        database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?)", row)
+        database.execute(
+            "INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?, ?)", (*row, _checksum(row))
+        )
     return _arrays(database, paths, digests)
+
+
+def _checksum(row: tuple) -> str:
+    return files.sha256(repr(row))
 
 
 def _examined(paths: list[Path], models: Models) -> Iterator[Look]:
@@ -125,14 +134,14 @@ def _arrays(database: sqlite3.Connection, paths: list[Path], digests: list[str])
     faults, faces = [MISSING] * count, np.zeros(count, bool)
     thumbnails = np.zeros((count, THUMBNAIL**2), np.uint8)
     descriptors = np.zeros((count, baseline.NUMBERS), np.float32)
-    query = "SELECT fault, thumbnail, descriptor FROM looks WHERE digest = ?"
+    query = "SELECT * FROM looks WHERE digest = ?"
     for i, digest in enumerate(digests):
         if not digest:
             continue
         row = database.execute(query, (digest,)).fetchone()
-        if row is None:
-            raise InputError(f"{paths[i]} was changed meanwhile; run the same command again")
-        faults[i], thumbnail, descriptor = row
+        if row is None or _checksum(row[:-1]) != row[-1]:
+            raise sqlite3.DatabaseError(f"what is kept of {paths[i]} is damaged")
+        _, faults[i], thumbnail, descriptor, _ = row
         if thumbnail:
             thumbnails[i] = np.frombuffer(thumbnail, np.uint8)
         if descriptor:

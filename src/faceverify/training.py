@@ -1,7 +1,6 @@
 """One member's training: batches of pairs, the fit, and what survives a stopped run."""
 
 import json
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.errors import InputError
-from faceverify.files import replacing
+from faceverify.files import is_whole, replacing, seal
 from faceverify.losses import (
     ContrastiveLoss,
     contrastive,
@@ -145,12 +144,9 @@ class Progress:
         self.history: list[dict[str, float]] = []
         self._best: list[np.ndarray] = siamese.get_weights()
         if path.is_file():
-            try:
-                self._take_up()
-            except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-                raise InputError(
-                    f"{path} is damaged ({error}); delete it to train from the first epoch"
-                ) from None
+            if not is_whole(path):
+                raise InputError(f"{path} is damaged; delete it to train from the first epoch")
+            self._take_up()
 
     @property
     def best_epoch(self) -> int:
@@ -167,6 +163,7 @@ class Progress:
         arrays["history"] = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
         with replacing(self._path) as temporary:
             np.savez(temporary, **arrays)
+            seal(temporary)
 
     def restore_best(self) -> None:
         """Give the model the weights that it had after the best epoch."""
