@@ -12,6 +12,8 @@ from pathlib import Path
 import distributed
 import pytest
 
+from faceverify import workers
+from faceverify.errors import InputError
 from helpers import ROOT, error_line, run_script, write_parameters
 from tiny import copy_people
 
@@ -139,3 +141,76 @@ def test_a_cluster_without_workers_says_how_to_start_one(project, scheduler):
     wait_for_workers(scheduler, 0)
     line = error_line(select(project, scheduler))
     assert f"{scheduler} has no worker; start one in this folder: PYTHONPATH=src dask wor" in line
+
+
+# What is lost while the work is done
+
+
+@contextmanager
+def selecting(project: Path, address: str) -> Iterator[subprocess.Popen]:
+    """The stage at work, some of its calls on their way."""
+    write_parameters(project, {"select.faces_per_identity": 4, "workers": address})
+    command = [sys.executable, ROOT / "src/select_faces.py"]
+    with (
+        distributed.Client(address, set_as_default=False) as client,
+        subprocess.Popen(
+            command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+    ):
+        while not any(client.processing().values()):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        yield process
+
+
+def test_a_worker_that_dies_is_made_up_for(project, scheduler):
+    assert select(project, "loky").returncode == 0
+    expected = outs(project)
+    (project / "prepared/selected.json").unlink()
+    with worker(project, scheduler) as first, worker(project, scheduler):
+        wait_for_workers(scheduler, 2)
+        with selecting(project, scheduler) as process:
+            first.kill()
+            first.wait()
+            assert process.poll() is None
+            _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert outs(project) == expected
+
+
+@pytest.mark.parametrize("lost", ["workers", "scheduler"])
+def test_a_cluster_that_is_lost_ends_in_one_line(project, lost):
+    before = outs(project)
+    port = str(free_port())
+    address = f"tcp://127.0.0.1:{port}"
+    patience = CODE | {"DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "1s"}
+    start = ["scheduler", "--host", "127.0.0.1", "--port", port]
+    with (
+        dask(project, *start, environment=patience) as head,
+        worker(project, address) as first,
+        worker(project, address) as second,
+    ):
+        wait_for_workers(address, 2)
+        with selecting(project, address) as process:
+            for part in (first, second) if lost == "workers" else (head,):
+                part.kill()
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (line,) = errors.splitlines()
+    assert line.startswith(f"select_faces.py: error: workers: {address} lost its {lost}")
+    assert outs(project) == before
+
+
+def test_a_scheduler_does_not_wait_for_ever_for_lost_workers(project, scheduler):
+    with worker(project, scheduler):
+        wait_for_workers(scheduler, 1)
+        assert select(project, scheduler).returncode == 0
+    with distributed.Client(scheduler, set_as_default=False) as client:
+        waits = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.no_workers_timeout)
+    assert waits == workers.LOST_AFTER
+
+
+def test_a_worker_that_comes_later_with_other_code_gives_no_results():
+    assert workers.call(workers.foundation(), (max, (1, 2), {"key": abs})) == 2
+    with pytest.raises(InputError, match="one that came meanwhile has other code or packages"):
+        workers.call("another hash", (max, (1, 2), {}))

@@ -1,9 +1,12 @@
 """Image work spread over the cores of this machine, or over the workers of a Dask cluster."""
 
+import functools
 import importlib.metadata
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +20,65 @@ LOCAL = "loky"
 PACKAGES = ("dlib-bin", "numpy", "opencv-python-headless")
 # Seconds for a scheduler to answer, and for a first worker to be there.
 PATIENCE = 10
+# Seconds for lost workers to come back, on a cluster whose scheduler would wait for ever.
+LOST_AFTER = 60
+# How many calls a cluster has at once.
+AHEAD = 10_000
+OTHER_CODE = (
+    "has other code or packages than this machine; bring the same commit and requirements.txt "
+    "there and start it again"
+)
+
+Job = tuple[Callable, tuple, dict]  # a call, as `joblib.delayed` gives it
 
 
-def results(jobs: Iterable[tuple[Callable, tuple, dict]], workers: str) -> Iterator[Any]:
+def results(jobs: Iterable[Job], workers: str) -> Iterator[Any]:
     """Run `joblib.delayed` calls and give what they return, in their order.
 
     `workers` is LOCAL, all cores of this machine, or the address of a Dask scheduler
     ("tcp://host:8786"), all workers of its cluster. These run the calls with the paths that the
-    calls name, so they stand in a folder like this one. Raises InputError when the scheduler or
-    its workers are not there, are lost, or would give other results than this machine.
+    calls name, so they stand in a folder like this one; what a lost worker had is done by another.
+    Raises InputError when the scheduler or all workers are not there, are lost, or would give
+    other results than this machine.
     """
     if workers == LOCAL:
         with unheard_by_children():
             found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
         yield from found
         return
-    with _cluster(workers) as pool:
-        yield from pool(jobs)
+    with _cluster(workers) as client:
+        yield from _on_cluster(client, iter(jobs))
+
+
+def _on_cluster(client, jobs: Iterator[Job]) -> Iterator[Any]:
+    # Not by joblib's backend for Dask: it waits for ever when the workers are lost.
+    expected = foundation()
+    on_their_way: deque = deque()
+    while True:
+        for job in islice(jobs, AHEAD - len(on_their_way)):
+            on_their_way.append(client.submit(call, expected, job, pure=False))
+        if not on_their_way:
+            return
+        yield on_their_way.popleft().result()
+
+
+def call(expected: str, job: Job) -> Any:
+    """Run a call on a worker; InputError on one that came later and has not this `foundation`."""
+    if foundation() != expected:
+        raise InputError(f"workers: one that came meanwhile {OTHER_CODE}")
+    function, arguments, options = job
+    return function(*arguments, **options)
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[joblib.Parallel]:
-    """joblib on a cluster whose workers are fit for the work."""
+def _cluster(address: str) -> Iterator[Any]:
+    """The client of a cluster whose workers are fit for the work."""
     import distributed  # a second to import, and of no use on one machine
+    from distributed.scheduler import NoValidWorkerError, NoWorkerError
 
-    # What it has to say comes as one line.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # What they have to say comes as one line.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -60,12 +96,24 @@ def _cluster(address: str) -> Iterator[joblib.Parallel]:
                 remedy = "start it with --nthreads 1"
                 raise InputError(f"workers: {worker} has several threads; {remedy}")
         _check_code(client.run(foundation, on_error="return"))
-        with joblib.parallel_config(backend="dask", client=client):
-            pool = joblib.Parallel(n_jobs=-1, return_as="generator")
+        client.run_on_scheduler(_limit_waiting)
         try:
-            yield pool
-        except (distributed.KilledWorker, distributed.CancelledError) as error:
-            raise InputError(f"workers: {address} lost its workers or scheduler: {error}") from None
+            yield client
+        except (distributed.KilledWorker, NoValidWorkerError, NoWorkerError):
+            raise InputError(
+                f"workers: {address} lost its workers; see in their logs why, start them again, "
+                "and run the same command again"
+            ) from None
+        except distributed.CancelledError:
+            raise InputError(
+                f"workers: {address} lost its scheduler; start it again, and run the same command "
+                "again"
+            ) from None
+
+
+def _limit_waiting(dask_scheduler) -> None:
+    if dask_scheduler.no_workers_timeout is None:
+        dask_scheduler.no_workers_timeout = LOST_AFTER
 
 
 def _of_scheduler(client) -> str | Exception:
@@ -86,12 +134,10 @@ def _check_code(foundations: dict[str, str | Exception]) -> None:
                 "PYTHONPATH=src in a copy of the repository, with the packages of requirements.txt"
             )
         if found != expected:
-            raise InputError(
-                f"workers: {process} has other code or packages than this machine; bring the same "
-                "commit and requirements.txt there and start it again"
-            )
+            raise InputError(f"workers: {process} {OTHER_CODE}")
 
 
+@functools.cache
 def foundation() -> str:
     """The hash of the code and the packages that a result stands on."""
     versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
