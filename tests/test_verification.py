@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceverify import baseline, gallery, verification
+from faceverify import baseline, files, gallery, verification
 from faceverify.errors import InputError
 from faceverify.landmarks import find_landmarks, flatten
 from faceverify.photos import decode_aligned
@@ -281,6 +281,7 @@ def test_descriptors_are_computed_once_for_equal_photos(sample, four_photos, des
     stored = np.load(path)
     stored[:, 0] = 77  # shows whether it is read or computed again
     np.save(path, stored)
+    files.seal(path)
     again = baseline.descriptors(*four_photos, sample / NETWORK, cache)
     np.testing.assert_array_equal(again[:, 0], 77)
     np.testing.assert_array_equal(again[:, 1:], expected[:, 1:])

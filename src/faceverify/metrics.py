@@ -9,15 +9,18 @@ analysis of pattern recognition systems: the subsets bootstrap", CVIU 93, 2004).
 person are not independent, so people are drawn, never pairs.
 """
 
+import math
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import joblib
 import numpy as np
 
-# Weights that a thread works on at once (resamples x pairs), 8 bytes each: what a core's own cache
-# holds. A longer list of pairs is taken whole, one resample at a time.
-_CHUNK_WEIGHTS = 50_000
+# Weights that a thread works on at once (resamples x pairs), 8 bytes each: with fewer, Python's own
+# time counts, with more, they leave the caches. A longer list of pairs is taken whole, one resample
+# at a time.
+_CHUNK_WEIGHTS = 400_000
 _PERCENTILES = (2.5, 97.5)
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
 _IMPOSTORS_PER_STEP = 10
@@ -31,32 +34,52 @@ _Figures = dict[object, np.ndarray]
 
 
 class _Ranking(NamedTuple):
-    """Pairs in ascending order of score; K distinct scores among P pairs."""
+    """Pairs in ascending order of score, the G genuine ones before the I impostor ones.
 
-    order: np.ndarray  # (P,) positions that sort the pairs
-    genuine: np.ndarray  # (P,) bool, sorted
+    Operating point k accepts the k lowest of the K distinct scores.
+    """
+
+    order: np.ndarray  # (G + I,) positions that sort the pairs so
     distinct: np.ndarray  # (K,) ascending
-    ends: np.ndarray  # (K + 1,) how many pairs score at most distinct[k - 1]; 0 for k = 0
+    genuine_ends: np.ndarray  # (K + 1,) how many genuine pairs point k accepts
+    impostor_ends: np.ndarray  # (K + 1,) how many impostor pairs it accepts
+    genuine_below: np.ndarray  # (I,) how many genuine pairs score lower than an impostor pair
+    genuine_up_to: np.ndarray  # (I,) how many score no higher
 
 
 class _Accepted(NamedTuple):
-    """Accepted weight at operating point k, which accepts the k lowest distinct scores.
+    """The accepted weight of R rows of weights at each operating point.
 
     Weights are whole numbers: sums are exact in any order, and NumPy adds them up quickest.
     """
 
-    genuine: np.ndarray  # (R, K + 1)
-    impostor: np.ndarray  # (R, K + 1)
+    ranking: _Ranking
+    weights: np.ndarray  # (R, I) of the impostor pairs, ascending by score
+    genuine_sums: np.ndarray  # (R, G + 1) weight of the first 0, 1 ... G genuine pairs
+    impostor_sums: np.ndarray  # (R, I + 1)
+
+    def genuine(self, points: np.ndarray) -> np.ndarray:
+        """Accepted weight of genuine pairs at each row's own points, (R, n)."""
+        return np.take_along_axis(self.genuine_sums, self.ranking.genuine_ends[points], axis=1)
+
+    def impostor(self, points: np.ndarray) -> np.ndarray:
+        """Accepted weight of impostor pairs at each row's own points, (R, n)."""
+        return np.take_along_axis(self.impostor_sums, self.ranking.impostor_ends[points], axis=1)
+
+    def both_at(self, point: int) -> tuple[np.ndarray, np.ndarray]:
+        """Accepted weight of genuine and of impostor pairs at one point of all rows, (R,) each."""
+        points = np.full((len(self.weights), 1), point)
+        return self.genuine(points)[:, 0], self.impostor(points)[:, 0]
 
     @property
     def genuine_total(self) -> np.ndarray:
         """Weight of all genuine pairs, (R,)."""
-        return self.genuine[:, -1]
+        return self.genuine_sums[:, -1]
 
     @property
     def impostor_total(self) -> np.ndarray:
         """Weight of all impostor pairs, (R,)."""
-        return self.impostor[:, -1]
+        return self.impostor_sums[:, -1]
 
     @property
     def both_kinds(self) -> np.ndarray:
@@ -68,9 +91,35 @@ class _Resampling(NamedTuple):
     """Pairs in the order in which their weights are wanted, and how people are drawn."""
 
     identities: np.ndarray  # (P, 2)
-    same: np.ndarray  # (P,)
+    genuine: int  # how many pairs, the first ones, are genuine
     resamples: int
     seed: int
+
+
+class _Scratch(threading.local):
+    """Large arrays of whole numbers that a thread uses again and again.
+
+    The system gives new memory page by page, which takes longer than what is done in it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, int]) -> np.ndarray:
+        """An array for one purpose, filled with anything; the last one of that name is given up."""
+        size = math.prod(shape)
+        if name not in self._kept or self._kept[name].size < size:
+            self._kept[name] = np.empty(size, int)
+        return self._kept[name][:size].reshape(shape)
+
+    def columns(self, name: str, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """Some columns (n,) of `values` (R, m), in such an array (R, n)."""
+        into = self.array(name, (len(values), len(chosen)))
+        # The mode is one in which NumPy writes there at once; all `chosen` are columns.
+        return np.take(values, chosen, axis=1, out=into, mode="clip")
+
+
+_scratch = _Scratch()
 
 
 class _Points(NamedTuple):
@@ -93,8 +142,7 @@ def fitted_threshold(scores: np.ndarray, same: np.ndarray) -> float:
     if not scores.size:
         return 0.0
     ranking = _ranking(scores, same)
-    accepted = _accepted(ranking, np.ones((1, scores.size), int))
-    point = int(np.argmax(accepted.genuine[0] - accepted.impostor[0]))
+    point = int(np.argmax(ranking.genuine_ends - ranking.impostor_ends))
     highest = float(_thresholds(ranking)[point])
     if point == 0:
         return highest
@@ -116,9 +164,10 @@ def roc(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     if not scores.size:
         return np.empty(0), np.empty(0), np.empty(0)
     ranking = _ranking(scores, same)
-    accepted = _accepted(ranking, np.ones((1, scores.size), int))
-    fmr = _ratio(accepted.impostor, accepted.impostor_total[:, None])[0]
-    tar = _ratio(accepted.genuine, accepted.genuine_total[:, None])[0]
+    fmr, tar = (
+        _ratio(ends, np.full(ends.shape, ends[-1]))
+        for ends in (ranking.impostor_ends, ranking.genuine_ends)
+    )
     return fmr, tar, _thresholds(ranking)
 
 
@@ -157,7 +206,7 @@ def measure(
     def figures(weights: np.ndarray) -> _Figures:
         return _pair_figures(_accepted(ranking, weights), points, np.count_nonzero(~same))
 
-    resampling = _Resampling(identities[ranking.order], ranking.genuine, resamples, seed)
+    resampling = _Resampling(identities[ranking.order], np.count_nonzero(same), resamples, seed)
     return _flat(_with_intervals(figures, resampling))
 
 
@@ -179,12 +228,16 @@ def auc_difference(
     same = pairs[0][1]
     identities = _checked_identities(identities, same)
     first, second = (_ranking(values, same) for values, _ in pairs)
+    # Where in the first order the pairs of the second one are.
+    places = np.argsort(first.order)[second.order]
 
     def figures(weights: np.ndarray) -> _Figures:
-        before, after = (_auc(_accepted(r, weights[:, r.order])) for r in (first, second))
+        before = _auc(_accepted(first, weights))
+        after = _auc(_accepted(second, _scratch.columns("reordered", weights, places)))
         return {"auc_difference": after - before}
 
-    return _flat(_with_intervals(figures, _Resampling(identities, same, resamples, seed)))
+    resampling = _Resampling(identities[first.order], np.count_nonzero(same), resamples, seed)
+    return _flat(_with_intervals(figures, resampling))
 
 
 def group_error_rates(
@@ -210,7 +263,7 @@ def group_error_rates(
     identities = _checked_identities(identities, same)
     masks = {name: _checked_mask(mask, len(same), f"group {name}") for name, mask in groups.items()}
     order, figures = _rates(scores, same, masks, threshold)
-    resampling = _Resampling(identities[order], same[order], resamples, seed)
+    resampling = _Resampling(identities[order], np.count_nonzero(same), resamples, seed)
     estimates = _with_intervals(figures, resampling)
     person = np.unique(identities, return_inverse=True)[1].reshape(identities.shape)
     rates = {}
@@ -260,24 +313,25 @@ def fmr_shares(
             found[name] = np.where(first + second == 0, 0.5, _ratio(first, first + second))
         return found
 
-    found = _with_intervals(figures, _Resampling(identities[order], same[order], resamples, seed))
+    resampling = _Resampling(identities[order], np.count_nonzero(same), resamples, seed)
+    found = _with_intervals(figures, resampling)
     return {name: _flat({"share": values}) for name, values in found.items()}
 
 
 def _rates(
     scores: np.ndarray, same: np.ndarray, masks: Mapping[object, np.ndarray], threshold: float
 ) -> tuple[np.ndarray, Callable[[np.ndarray], _Figures]]:
-    """Give an order of the pairs, and what computes (group, rate) from weights in that order."""
+    """Give an order of the pairs, genuine ones first, and what computes (group, rate) in it."""
     wrong = (scores < _checked_threshold(threshold)) != same
     # Pairs alike in all that counts here are added up first, once for all groups.
-    traits = np.stack([same, wrong, *masks.values()], axis=1)
+    traits = np.stack([~same, wrong, *masks.values()], axis=1)
     kinds, kind_of = np.unique(traits, axis=0, return_inverse=True)
     order = np.argsort(kind_of.reshape(-1), kind="stable")
     starts = np.flatnonzero(np.diff(kind_of.reshape(-1)[order], prepend=-1))
     parts = {
-        (name, rate): inside & (kinds[:, 0] == genuine)
+        (name, rate): inside & (kinds[:, 0] == impostor)
         for name, inside in zip(masks, kinds.T[2:], strict=True)
-        for rate, genuine in (("fmr", False), ("fnmr", True))
+        for rate, impostor in (("fmr", True), ("fnmr", False))
     }
     inside = np.array(list(parts.values()), int).reshape(len(parts), len(kinds))
     mistaken = inside * kinds[:, 1]
@@ -339,10 +393,13 @@ def _checked_threshold(threshold: float) -> float:
 
 
 def _ranking(scores: np.ndarray, same: np.ndarray) -> _Ranking:
-    order = np.argsort(scores, kind="stable")
-    distinct, counts = np.unique(scores, return_counts=True)
-    ends = np.concatenate(([0], np.cumsum(counts)))
-    return _Ranking(order, same[order], distinct, ends)
+    order = np.lexsort((scores, ~same))
+    genuine, impostor = scores[same], scores[~same]
+    genuine, impostor = np.sort(genuine), np.sort(impostor)
+    distinct = np.unique(scores)
+    ends = (np.searchsorted(part, distinct, side="right") for part in (genuine, impostor))
+    sides = (np.searchsorted(genuine, impostor, side=side) for side in ("left", "right"))
+    return _Ranking(order, distinct, *(np.append(0, end) for end in ends), *sides)
 
 
 def _thresholds(ranking: _Ranking) -> np.ndarray:
@@ -356,30 +413,32 @@ def _operating_point(ranking: _Ranking, threshold: float) -> int:
 
 
 def _accepted(ranking: _Ranking, weights: np.ndarray) -> _Accepted:
-    """Add up `weights` (R, P), whose columns are in the order of the ranking."""
+    """Add up `weights` (R, G + I), whose columns are in the order of the ranking."""
 
-    def at_ends(kind: np.ndarray) -> np.ndarray:
-        running = np.zeros((len(weights), weights.shape[1] + 1), weights.dtype)
-        np.cumsum(weights * kind, axis=1, out=running[:, 1:])
-        return np.take(running, ranking.ends, axis=1)
+    def sums(kind: str, part: np.ndarray) -> np.ndarray:
+        running = _scratch.array(f"sums of {kind} pairs", (len(part), part.shape[1] + 1))
+        running[:, 0] = 0
+        np.cumsum(part, axis=1, out=running[:, 1:])
+        return running
 
-    return _Accepted(at_ends(ranking.genuine), at_ends(~ranking.genuine))
+    genuine, impostor = np.split(weights, [ranking.genuine_ends[-1]], axis=1)
+    return _Accepted(ranking, impostor, sums("genuine", genuine), sums("impostor", impostor))
 
 
 def _pair_figures(accepted: _Accepted, points: _Points, impostors: int) -> _Figures:
     """Compute the figures of `measure`; `impostors` is how many impostor pairs there really are."""
-    refused = accepted.genuine_total - accepted.genuine[:, points.accept]
+    genuine, impostor = accepted.both_at(points.accept)
     found = {
         "accuracy": _accuracy(accepted, points.threshold),
         "accuracy_fitted": _accuracy(accepted, points.fitted),
         "auc": _auc(accepted),
         "eer": _eer(accepted),
-        "fmr": _ratio(accepted.impostor[:, points.accept], accepted.impostor_total),
-        "fnmr": _ratio(refused, accepted.genuine_total),
+        "fmr": _ratio(impostor, accepted.impostor_total),
+        "fnmr": _ratio(accepted.genuine_total - genuine, accepted.genuine_total),
     }
     for name, one_in in _TAR_POINTS.items():
         enough = impostors >= _IMPOSTORS_PER_STEP * one_in
-        found[name] = _tar(accepted, one_in) if enough else np.full(len(refused), np.nan)
+        found[name] = _tar(accepted, one_in) if enough else np.full(len(genuine), np.nan)
     return found
 
 
@@ -390,51 +449,80 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _accuracy(accepted: _Accepted, point: int) -> np.ndarray:
-    refused = accepted.impostor_total - accepted.impostor[:, point]
+    genuine, impostor = accepted.both_at(point)
     total = accepted.genuine_total + accepted.impostor_total
-    return _ratio(accepted.genuine[:, point] + refused, total)
+    return _ratio(genuine + accepted.impostor_total - impostor, total)
 
 
 def _auc(accepted: _Accepted) -> np.ndarray:
     # An impostor score outdoes the genuine scores below it, and half of those equal to it.
-    impostors = np.diff(accepted.impostor, axis=1)
-    twice_outdone = accepted.genuine[:, 1:] + accepted.genuine[:, :-1]
-    return _ratio(np.einsum("rk,rk->r", impostors, twice_outdone), 2 * accepted.both_kinds)
+    ranking = accepted.ranking
+    below, up_to = ranking.genuine_below, ranking.genuine_up_to
+    twice_outdone = _scratch.columns("outdone", accepted.genuine_sums, below)
+    twice_outdone += _scratch.columns("at most equal", accepted.genuine_sums, up_to)
+    outdone = np.einsum("ri,ri->r", accepted.weights, twice_outdone)
+    return _ratio(outdone, 2 * accepted.both_kinds)
 
 
 def _eer(accepted: _Accepted) -> np.ndarray:
-    # FMR - FNMR, times both totals: whole numbers that never fall along the operating points.
-    gap = accepted.impostor * accepted.genuine_total[:, None]
-    gap += accepted.genuine * accepted.impostor_total[:, None]
-    gap -= accepted.both_kinds[:, None]
-    rows = np.arange(len(gap))
-    after = np.count_nonzero(gap < 0, axis=1)
+    genuine_total = accepted.genuine_total[:, None]
+    impostor_total = accepted.impostor_total[:, None]
+
+    def gap(points: np.ndarray) -> np.ndarray:
+        # FMR - FNMR, times both totals: whole numbers that never fall along the operating points.
+        fmr, tar = accepted.impostor(points) * genuine_total, accepted.genuine(points)
+        return fmr + tar * impostor_total - genuine_total * impostor_total
+
+    after = _negative_points(gap, accepted)
     before = np.maximum(after - 1, 0)  # undefined rows have a gap of 0 throughout
-    share = _ratio(-gap[rows, before], gap[rows, after] - gap[rows, before])
-    start, end = accepted.impostor[rows, before], accepted.impostor[rows, after]
+    ends = np.stack([before, after], axis=1)
+    lower, upper = gap(ends).T
+    start, end = accepted.impostor(ends).T
+    share = _ratio(-lower, upper - lower)
     return _ratio(start + share * (end - start), accepted.impostor_total)
 
 
 def _tar(accepted: _Accepted, one_in: int) -> np.ndarray:
     """Give the highest TAR with an FMR of at most 1 / `one_in`, (R,)."""
-    allowed = accepted.impostor * one_in <= accepted.impostor_total[:, None]
-    point = np.count_nonzero(allowed, axis=1) - 1
-    genuine = accepted.genuine[np.arange(len(point)), point]
+
+    def excess(points: np.ndarray) -> np.ndarray:
+        return accepted.impostor(points) * one_in - accepted.impostor_total[:, None] - 1
+
+    point = _negative_points(excess, accepted) - 1
+    genuine = accepted.genuine(point[:, None])[:, 0]
     return _ratio(genuine * accepted.impostor_total, accepted.both_kinds)
 
 
-def _drawn(resampling: _Resampling, people: int) -> Iterator[np.ndarray]:
-    """Yield how often each person is drawn, (R, people + 1), in chunks of resamples.
+def _negative_points(values: Callable[[np.ndarray], np.ndarray], accepted: _Accepted) -> np.ndarray:
+    """Count the operating points of each row, (R,), at which `values` is negative.
 
-    Each resample draws as many people as there are, with replacement. A last column is 1.
+    `values` gives a number for each row's points (R, n), which never falls along them: a look at
+    every n-th of them, then at the n points after the last negative one, is enough.
+    """
+    rows, count = len(accepted.weights), len(accepted.ranking.genuine_ends)
+    step = math.isqrt(count)
+    coarse = np.broadcast_to(np.arange(0, count, step), (rows, -(-count // step)))
+    seen = np.count_nonzero(values(coarse) < 0, axis=1)
+    start = np.maximum(seen - 1, 0)[:, None] * step
+    fine = start + np.arange(step)
+    negative = (values(np.minimum(fine, count - 1)) < 0) & (fine < count)
+    return start[:, 0] + np.count_nonzero(negative, axis=1)
+
+
+def _drawn(resampling: _Resampling, people: int) -> Iterator[np.ndarray]:
+    """Yield how often each person is drawn, (R, people), in chunks of resamples.
+
+    Each resample draws as many people as there are, with replacement.
     """
     random = np.random.default_rng(resampling.seed)
-    rows = max(1, _CHUNK_WEIGHTS // resampling.same.size)
+    rows = max(1, _CHUNK_WEIGHTS // len(resampling.identities))
     for done in range(0, resampling.resamples, rows):
-        drawn = np.ones((min(rows, resampling.resamples - done), people + 1), int)
-        for times in drawn:
-            times[:-1] = np.bincount(random.integers(people, size=people), minlength=people)
-        yield drawn
+        yield np.stack(
+            [
+                np.bincount(random.integers(people, size=people), minlength=people)
+                for _ in range(min(rows, resampling.resamples - done))
+            ]
+        )
 
 
 def _resampled(
@@ -447,12 +535,11 @@ def _resampled(
     """
     names, index = np.unique(resampling.identities, return_inverse=True)
     first, second = index.reshape(resampling.identities.shape).T
-    # The last column makes the weight of a genuine pair a product as well.
-    second = np.where(resampling.same, len(names), second)
+    second = second[resampling.genuine :]
 
     def chunk(drawn: np.ndarray) -> _Figures:
-        weights = np.take(drawn, first, axis=1)
-        weights *= np.take(drawn, second, axis=1)
+        weights = _scratch.columns("weights", drawn, first)
+        weights[:, resampling.genuine :] *= _scratch.columns("second person", drawn, second)
         return figures(weights)
 
     jobs = (joblib.delayed(chunk)(drawn) for drawn in _drawn(resampling, len(names)))
@@ -464,7 +551,7 @@ def _with_intervals(
     figures: Callable[[np.ndarray], _Figures], resampling: _Resampling
 ) -> dict[object, tuple[float | None, float | None, float | None]]:
     """Give each figure as (estimate, low, high), None where undefined."""
-    pairs = resampling.same.size
+    pairs = len(resampling.identities)
     estimates = figures(np.ones((1, pairs), int))
     chunks = _resampled(figures, resampling) if pairs else []
     found = {}
