@@ -38,8 +38,9 @@ lint: .venv/installed
 	ruff check .
 	ruff format --check .
 
+# The tests of a file share what they set up, so each process takes whole files.
 test: lint sample
-	python -m pytest
+	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 fuzz: sample
 	python -m pytest -m fuzz tests/test_fuzz.py
