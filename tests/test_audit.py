@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import audit_data
-from faceverify import audit, looks
+from faceverify import audit, files, looks
 from faceverify.annotations import IdentityRow
 from faceverify.errors import InputError
 from faceverify.photos import decode
@@ -373,7 +373,7 @@ def test_a_killed_run_goes_on_where_it_was(planted, audited, tmp_path):
         kept = database.execute("SELECT digest FROM looks").fetchall()
         # What was seen before is not seen again.
         rows = [(digest, "seen before", None, None) for (digest,) in kept]
-        rows = [(*row, looks._checksum(row)) for row in rows]
+        rows = [(*row, files.row_sum(row)) for row in rows]
         database.executemany("REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", rows)
         database.commit()
     audited(tmp_path)

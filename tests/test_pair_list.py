@@ -227,6 +227,18 @@ def test_what_other_options_gave_is_not_taken_up(verifier, killed, embedded_phot
     assert len(embedded_photos) == 6
 
 
+def test_what_an_earlier_version_kept_in_other_columns_is_not_taken_up(
+    verifier, killed, embedded_photos
+):
+    with closing(sqlite3.connect(PROGRESS)) as database:
+        database.execute("UPDATE made_by SET means = substr(means, 3)")
+        database.execute("ALTER TABLE photos DROP COLUMN checksum")
+        database.commit()
+    score(verifier, killed)
+    assert len(embedded_photos) == 6
+    assert Path("scores.csv").read_bytes() == Path("whole.csv").read_bytes()
+
+
 def test_two_runs_at_once_and_a_damaged_file_are_told(verifier, killed):
     with closing(Embedded(Path(PROGRESS), "another run")), pytest.raises(InputError) as caught:
         score(verifier, killed)

@@ -201,6 +201,42 @@ def test_a_cluster_that_is_lost_ends_in_one_line(project, lost):
     assert outs(project) == before
 
 
+QUICK = """
+import sys, time
+from faceverify import errors, workers
+
+def main():
+    calls = ((time.sleep, (0.001,), {}) for _ in range(100_000))
+    for _ in workers.results(calls, sys.argv[1]):
+        print("done", flush=True)
+
+errors.run(main)
+"""
+
+
+def test_a_scheduler_that_is_lost_while_results_come_ends_in_one_line(project):
+    port = str(free_port())
+    address = f"tcp://127.0.0.1:{port}"
+    start = ["scheduler", "--host", "127.0.0.1", "--port", port]
+    with dask(project, *start, environment=CODE) as head, worker(project, address):
+        wait_for_workers(address, 1)
+        with subprocess.Popen(
+            [sys.executable, "-c", QUICK, address],
+            cwd=project,
+            env=os.environ | CODE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            for _ in range(100):
+                assert process.stdout.readline() == "done\n"
+            head.kill()
+            _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    (line,) = errors.splitlines()
+    assert f"error: workers: {address} lost its scheduler; start it again" in line
+
+
 def test_a_scheduler_does_not_wait_for_ever_for_lost_workers(project, scheduler):
     with worker(project, scheduler):
         wait_for_workers(scheduler, 1)

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceverify.files import sha256
+from faceverify.files import row_sum
 
+# Change this with the columns: files that have others are then begun anew.
+FORMAT = "2"
 # Photos that are asked for at once.
 PART = 1000
 
@@ -44,14 +46,15 @@ class Embedded:
         run("PRAGMA synchronous = OFF")
         self._database.create_function("stamp", 1, stamp)
         run("CREATE TABLE IF NOT EXISTS made_by (means TEXT)")
+        means = f"{FORMAT} {made_by}"
+        if run("SELECT means FROM made_by").fetchall() != [(means,)]:
+            run("DROP TABLE IF EXISTS photos")
+            run("DELETE FROM made_by")
+            run("INSERT INTO made_by VALUES (?)", (means,))
         run(
             "CREATE TABLE IF NOT EXISTS photos (photo TEXT, slot TEXT, stamp TEXT, digest TEXT, "
             "vector BLOB, error TEXT, checksum TEXT, PRIMARY KEY (photo, slot)) WITHOUT ROWID"
         )
-        if run("SELECT means FROM made_by").fetchall() != [(made_by,)]:
-            run("DELETE FROM photos")
-            run("DELETE FROM made_by")
-            run("INSERT INTO made_by VALUES (?)", (made_by,))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -105,7 +108,7 @@ class Embedded:
         self._database.execute("BEGIN")
         self._database.executemany(
             "REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(*row, _checksum(row)) for row in rows],
+            [(*row, row_sum(row)) for row in rows],
         )
         self._database.execute("COMMIT")
 
@@ -114,14 +117,10 @@ class Embedded:
         row = self._database.execute(
             "SELECT * FROM photos WHERE photo = ? AND slot = ?", (photo, slot)
         ).fetchone()
-        if row is None or _checksum(row[:-1]) != row[-1]:
+        if row is None or row_sum(row[:-1]) != row[-1]:
             raise sqlite3.DatabaseError(f"what is kept of {photo!r} is damaged")
         _, _, _, digest, vector, error, _ = row
         return Kept(None if vector is None else np.frombuffer(vector, np.float32), digest, error)
-
-
-def _checksum(row: tuple) -> str:
-    return sha256(repr(row))
 
 
 def stamp(photo: str) -> str:

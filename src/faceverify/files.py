@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import mmap
 import os
 import platform
 import re
@@ -153,6 +152,11 @@ def sha256(*parts: bytes | str | Path) -> str:
     return total.hexdigest()
 
 
+def row_sum(row: tuple) -> str:
+    """SHA-256 of a row of a database, for a last column that tells whether the rest is whole."""
+    return sha256(repr(row))
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file, as `sha256sum` prints it."""
     with path.open("rb") as file:
@@ -168,16 +172,15 @@ def seal(path: Path) -> None:
 
 def is_whole(path: Path) -> bool:
     """Whether a file is there and ends with the SHA-256 of all before it."""
-    size = hashlib.sha256().digest_size
-    if not path.is_file() or path.stat().st_size < size:
+    if not path.is_file():
         return False
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as sealed,
-        sealed[:-size] as content,
-    ):
-        return hashlib.sha256(content).digest() == sealed[-size:]
+    total = hashlib.sha256()
+    left = path.stat().st_size - total.digest_size
+    with path.open("rb") as file:
+        while left > 0 and (part := file.read(min(left, 2**20))):
+            total.update(part)
+            left -= len(part)
+        return file.read() == total.digest()
 
 
 def check_checksum(path: Path) -> None:

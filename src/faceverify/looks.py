@@ -91,18 +91,17 @@ def _gathered(database: sqlite3.Connection, paths: list[Path], models: Models) -
     digests = [files.sha256(path) if path.exists() else "" for path in bar]
     wanted = dict(zip(digests, paths, strict=True))
     new = [path for digest, path in wanted.items() if digest and digest not in known]
+    changed = []
     for path, look in zip(new, _examined(new, models), strict=True):
         if wanted.get(look.digest) != path:
-            raise InputError(f"{path} was changed meanwhile; run the same command again")
+            changed.append(path)
+            continue
         row = (look.digest, look.fault, *(a if a is None else a.tobytes() for a in look[2:]))
-        database.execute(
-            "INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?, ?)", (*row, _checksum(row))
-        )
+        row += (files.row_sum(row),)
+        database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?, ?)", row)
+    if changed:
+        raise InputError(f"{changed[0]} was changed meanwhile; run the same command again")
     return _arrays(database, paths, digests)
-
-
-def _checksum(row: tuple) -> str:
-    return files.sha256(repr(row))
 
 
 def _examined(paths: list[Path], models: Models) -> Iterator[Look]:
@@ -139,7 +138,7 @@ def _arrays(database: sqlite3.Connection, paths: list[Path], digests: list[str])
         if not digest:
             continue
         row = database.execute(query, (digest,)).fetchone()
-        if row is None or _checksum(row[:-1]) != row[-1]:
+        if row is None or files.row_sum(row[:-1]) != row[-1]:
             raise sqlite3.DatabaseError(f"what is kept of {paths[i]} is damaged")
         _, faults[i], thumbnail, descriptor, _ = row
         if thumbnail:

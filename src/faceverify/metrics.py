@@ -17,9 +17,9 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 
-# Weights that a thread works on at once (resamples x pairs), 8 bytes each: with fewer, Python's own
-# time counts, with more, they leave the caches. A longer list of pairs is taken whole, one resample
-# at a time.
+# Weights that a thread works on at once (resamples x pairs), 8 bytes each, in some six arrays: with
+# fewer, Python's own time counts, with more, they leave the processor's last cache. A longer list
+# of pairs is taken whole, one resample at a time.
 _CHUNK_WEIGHTS = 400_000
 _PERCENTILES = (2.5, 97.5)
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
@@ -50,7 +50,8 @@ class _Ranking(NamedTuple):
 class _Accepted(NamedTuple):
     """The accepted weight of R rows of weights at each operating point.
 
-    Weights are whole numbers: sums are exact in any order, and NumPy adds them up quickest.
+    Weights are whole numbers: sums are exact in any order, and NumPy adds them up quickest. The
+    arrays are a thread's `_Scratch`, and last until it computes the next ones.
     """
 
     ranking: _Ranking
@@ -323,7 +324,8 @@ def _rates(
 ) -> tuple[np.ndarray, Callable[[np.ndarray], _Figures]]:
     """Give an order of the pairs, genuine ones first, and what computes (group, rate) in it."""
     wrong = (scores < _checked_threshold(threshold)) != same
-    # Pairs alike in all that counts here are added up first, once for all groups.
+    # Pairs alike in all that counts here are added up first, once for all groups. The first trait
+    # sorts before the others.
     traits = np.stack([~same, wrong, *masks.values()], axis=1)
     kinds, kind_of = np.unique(traits, axis=0, return_inverse=True)
     order = np.argsort(kind_of.reshape(-1), kind="stable")
@@ -394,8 +396,7 @@ def _checked_threshold(threshold: float) -> float:
 
 def _ranking(scores: np.ndarray, same: np.ndarray) -> _Ranking:
     order = np.lexsort((scores, ~same))
-    genuine, impostor = scores[same], scores[~same]
-    genuine, impostor = np.sort(genuine), np.sort(impostor)
+    genuine, impostor = np.split(scores[order], [np.count_nonzero(same)])
     distinct = np.unique(scores)
     ends = (np.searchsorted(part, distinct, side="right") for part in (genuine, impostor))
     sides = (np.searchsorted(genuine, impostor, side=side) for side in ("left", "right"))
@@ -497,7 +498,7 @@ def _negative_points(values: Callable[[np.ndarray], np.ndarray], accepted: _Acce
     """Count the operating points of each row, (R,), at which `values` is negative.
 
     `values` gives a number for each row's points (R, n), which never falls along them: a look at
-    every n-th of them, then at the n points after the last negative one, is enough.
+    one of every `step` points, and at those from the last negative one to the next, is enough.
     """
     rows, count = len(accepted.weights), len(accepted.ranking.genuine_ends)
     step = math.isqrt(count)

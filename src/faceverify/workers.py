@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ OTHER_CODE = (
     "has other code or packages than this machine; bring the same commit and requirements.txt "
     "there and start it again"
 )
+
+# dlib's face detector keeps its state in itself, and a worker that comes later may have threads.
+_ONE_AT_A_TIME = threading.Lock()
 
 Job = tuple[Callable, tuple, dict]  # a call, as `joblib.delayed` gives it
 
@@ -67,7 +71,8 @@ def call(expected: str, job: Job) -> Any:
     if foundation() != expected:
         raise InputError(f"workers: one that came meanwhile {OTHER_CODE}")
     function, arguments, options = job
-    return function(*arguments, **options)
+    with _ONE_AT_A_TIME:
+        return function(*arguments, **options)
 
 
 @contextmanager
@@ -84,34 +89,40 @@ def _cluster(address: str) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"workers: no Dask scheduler answers at {address} ({error})") from None
     with client:
-        _check_code({address: _of_scheduler(client)})
         try:
-            client.wait_for_workers(1, timeout=PATIENCE)
-        except TimeoutError:
-            remedy = f"start one in this folder: PYTHONPATH=src dask worker --nthreads 1 {address}"
-            raise InputError(f"workers: {address} has no worker; {remedy}") from None
-        # dlib's face detector keeps its state in itself; threads would share it.
-        for worker, found in client.scheduler_info(n_workers=-1)["workers"].items():
-            if found["nthreads"] != 1:
-                remedy = "start it with --nthreads 1"
-                raise InputError(f"workers: {worker} has several threads; {remedy}")
-        _check_code(client.run(foundation, on_error="return"))
-        client.run_on_scheduler(_limit_waiting)
-        try:
+            _check_cluster(client, address)
             yield client
         except (distributed.KilledWorker, NoValidWorkerError, NoWorkerError):
             raise InputError(
                 f"workers: {address} lost its workers; see in their logs why, start them again, "
                 "and run the same command again"
             ) from None
-        except distributed.CancelledError:
+        except (distributed.CancelledError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # of a call, not of the connection
             raise InputError(
                 f"workers: {address} lost its scheduler; start it again, and run the same command "
                 "again"
             ) from None
 
 
+def _check_cluster(client, address: str) -> None:
+    _check_code({address: _of_scheduler(client)})
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError:
+        remedy = f"start one in this folder: PYTHONPATH=src dask worker --nthreads 1 {address}"
+        raise InputError(f"workers: {address} has no worker; {remedy}") from None
+    # Threads would only wait for each other.
+    for worker, found in client.scheduler_info(n_workers=-1)["workers"].items():
+        if found["nthreads"] != 1:
+            raise InputError(f"workers: {worker} has several threads; start it with --nthreads 1")
+    _check_code(client.run(foundation, on_error="return"))
+    client.run_on_scheduler(_limit_waiting)
+
+
 def _limit_waiting(dask_scheduler) -> None:
+    # For all who use it, and for good: a second run may be at work when this one ends.
     if dask_scheduler.no_workers_timeout is None:
         dask_scheduler.no_workers_timeout = LOST_AFTER
 
