@@ -172,7 +172,7 @@ def usual_time(clone, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("fault", "stage", "tenth"), cases("killed", range(KILLS)))
-def test_killed(workspace, usual_time, fault, stage, tenth):
+def test_killed(workspace, usual_time, record_property, fault, stage, tenth):
     chance = random.Random(f"{stage} {tenth}")
     if chance.random() < 0.5:
         shutil.rmtree(workspace.clone.folder / ".cache")
@@ -187,6 +187,21 @@ def test_killed(workspace, usual_time, fault, stage, tenth):
             process.communicate()
             killed = True
         pause *= 0.8  # it may have been faster than usual
+    # DVC writes dvc.lock in place, and may be killed just then.
+    if workspace.clone.lock() != workspace.lock:
+        record_property("fault", ("dvc.lock torn", stage))
+        workspace.clone.git("checkout", "dvc.lock")  # the remedy that README gives
+    workspace.recovers()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("left", [100, 0.5, 0.9])
+def test_a_torn_lock_file_is_mended_as_the_readme_says(clone, tmp_path, left):
+    workspace = Workspace(clone.copy(tmp_path / "clone"), "write_records")
+    size = left if left > 1 else int(left * len(workspace.lock))
+    (workspace.clone.folder / "dvc.lock").write_text(workspace.lock[:size])
+    workspace.clone.dvc("repro", check=False)
+    workspace.clone.git("checkout", "dvc.lock")
     workspace.recovers()
 
 
