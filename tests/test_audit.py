@@ -457,9 +457,14 @@ def test_a_mistake_ends_in_one_line_and_leaves_the_earlier_report(small, monkeyp
     assert not list(small.glob(".audit*"))
 
 
-def test_a_damaged_store_is_told(small):
+@pytest.fixture
+def look(small):
+    """The arguments of a look at one photo."""
     models = looks.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
-    look = (small / "data/img_align_celeba", ["000001.png"], models, small / ".cache")
+    return small / "data/img_align_celeba", ["000001.png"], models, small / ".cache"
+
+
+def test_a_damaged_store_is_told(small, look):
     with joblib.parallel_config("sequential"):
         looks.look_at_all(*look)
         (store,) = small.glob(".cache/*/looks.sqlite")
@@ -468,9 +473,7 @@ def test_a_damaged_store_is_told(small):
             looks.look_at_all(*look)
 
 
-def test_a_row_that_is_not_what_was_put_in_is_told(small):
-    models = looks.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
-    look = (small / "data/img_align_celeba", ["000001.png"], models, small / ".cache")
+def test_a_row_that_is_not_what_was_put_in_is_told(small, look):
     with joblib.parallel_config("sequential"):
         looks.look_at_all(*look)
         (store,) = small.glob(".cache/*/looks.sqlite")
@@ -481,9 +484,7 @@ def test_a_row_that_is_not_what_was_put_in_is_told(small):
             looks.look_at_all(*look)
 
 
-def test_a_photo_that_changes_while_it_is_looked_at_is_told(small, monkeypatch):
-    models = looks.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
-    photos = small / "data/img_align_celeba"
+def test_a_photo_that_changes_while_it_is_looked_at_is_told(look, monkeypatch):
     examine = looks.examine
 
     def changed(path, models):
@@ -495,7 +496,7 @@ def test_a_photo_that_changes_while_it_is_looked_at_is_told(small, monkeypatch):
         joblib.parallel_config("sequential"),
         pytest.raises(InputError, match=r"000001\.png was changed meanwhile"),
     ):
-        looks.look_at_all(photos, ["000001.png"], models, small / ".cache")
+        looks.look_at_all(*look)
 
 
 def test_as_a_command_it_ends_with_one_line_for_a_mistake_and_with_1_for_findings(small):
