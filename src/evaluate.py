@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from faceverify import (
+    alone,
     annotations,
     baseline,
     curves,
@@ -58,6 +59,7 @@ class Scores(NamedTuple):
 def main() -> None:
     """Score the same pairs with every model and write metrics, plots and gallery."""
     settings = parameters.load(Path("params.yaml"))
+    alone.claim("evaluate")
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}
     scores[ENSEMBLE] = ensemble_scores(scores, settings.ensemble, pairs, settings)

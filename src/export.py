@@ -18,7 +18,7 @@ backend.start()
 import numpy as np
 from tqdm import tqdm
 
-from faceverify import features, files, litert, parameters, photos, store
+from faceverify import alone, features, files, litert, parameters, photos, store
 from faceverify.alignment import CANONICAL_POINTS
 from faceverify.judged import Photos, load_pairs, member_outputs
 from faceverify.verification import VerificationPairs, thetas
@@ -40,6 +40,7 @@ LICENCES = [
 def main() -> None:
     """Export the ensemble, measure it against the models that it was made of, write it."""
     settings = parameters.load(Path("params.yaml"))
+    alone.claim("export")
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     earned = read_metrics()
     members = {name: store.load(MODELS / name) for name in settings.members}

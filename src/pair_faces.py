@@ -11,7 +11,7 @@ if __name__ == "__main__":
 import numpy as np
 import pandas as pd
 
-from faceverify import files, pairs, parameters, photos, tables
+from faceverify import alone, files, pairs, parameters, photos, tables
 
 PREPARED = Path("prepared")
 
@@ -20,6 +20,7 @@ def main() -> None:
     """Pair the selected faces, copy the photos of each pair, write the tables."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     settings = parameters.load(Path("params.yaml"))
+    alone.claim("pair_faces")
     selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
     faces = {name: list(rows.itertuples()) for name, rows in selected.groupby("identity")}
     counts = {len(rows) for rows in faces.values()}

@@ -16,7 +16,7 @@ if __name__ == "__main__":
 import joblib
 from tqdm import tqdm
 
-from faceverify import annotations, files, landmarks, parameters, photos, selection, workers
+from faceverify import alone, annotations, files, landmarks, parameters, photos, selection, workers
 
 PREPARED = Path("prepared")
 
@@ -52,6 +52,7 @@ def main() -> None:
         print(json.dumps(report))
         return
 
+    alone.claim("select_faces")
     predictor_file = arguments.data / settings.landmark_model
     folder = arguments.data / "img_align_celeba"
     searches = search_all(

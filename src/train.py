@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from dvclive import Live
 
-from faceverify import environment, features, files, model, parameters, store, training
+from faceverify import alone, environment, features, files, model, parameters, store, training
 from faceverify.records import PairRecord, PairRecords
 from faceverify.targets import LandmarkRange
 
@@ -35,6 +35,7 @@ def main() -> None:
     if member not in everything.members:
         raise errors.InputError(f"params.yaml has no member {member!r} in `members`")
     settings = everything.member(member)
+    alone.claim(f"train-{member}")
 
     records = {s: PairRecords(PREPARED / f"{s}.tfrecord") for s in ("train", "val")}
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from faceverify import files, parameters, photos, tables
+from faceverify import alone, files, parameters, photos, tables
 from faceverify.records import PairRecord, write_records
 from faceverify.targets import LandmarkRange
 
@@ -28,6 +28,7 @@ PREPARED = Path("prepared")
 def main() -> None:
     """Fit the landmark range on train, then write both splits, each in a seeded order."""
     rng = np.random.default_rng(parameters.load(Path("params.yaml")).seed)
+    alone.claim("write_records")
     table = tables.read_pairs(PREPARED / "pairs.csv")
     numbers = tables.read_landmarks(
         PREPARED / "paired.json", [*table["first"], *table["second"]], label=True

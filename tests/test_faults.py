@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import joblib
 import pytest
 import yaml
@@ -97,6 +98,7 @@ QUICK = {
     ("file too large", "write_records"),
     ("read-only folder", "pair_faces"),
     ("two at once", "pair_faces"),
+    ("stage outlives DVC", "pair_faces"),
 }
 
 
@@ -110,14 +112,17 @@ class Workspace:
     """A clone whose pipeline has run, for a fault while one stage runs once more under DVC."""
 
     def __init__(self, clone: Clone, stage: str) -> None:
-        self.clone, self.lock = clone, clone.lock()
+        self.clone, self.stage, self.lock = clone, stage, clone.lock()
         locked = yaml.safe_load(self.lock)["stages"][stage]
         self.command = locked["cmd"]
         self.script = self.command.split()[1].removeprefix("src/")
         self.outs = [clone.folder / out["path"] for out in locked["outs"]]
         self.repro = ("dvc", "repro", "--single-item", "--force", stage)
-        # Else DVC would take over what the stage has made before.
-        for run in (clone.folder / ".dvc/cache/runs").glob("*/*/*"):
+        self.forget_runs()
+
+    def forget_runs(self) -> None:
+        """Keep DVC from taking over what the stage has made before, instead of running it."""
+        for run in (self.clone.folder / ".dvc/cache/runs").glob("*/*/*"):
             if yaml.safe_load(run.read_text())["cmd"] == self.command:
                 run.unlink()
 
@@ -156,21 +161,18 @@ class Workspace:
 
     def recovers(self) -> None:
         """A plain `dvc repro` brings everything back to the byte, and nothing is left over."""
-        self.clone.dvc("repro")
-        assert self.clone.lock() == self.lock
-        assert self.clone.git("status", "--porcelain") == ""
-        left = self.clone.folder.rglob(".*.tmp-*")
-        assert not [path for path in left if ".dvc" not in path.parts]
+        self._is_back(self.clone.dvc("repro"))
 
-    def mended(self) -> bool:
-        """Whether DVC refuses a file that it was killed in writing; if so, do as README says.
+    def recovers_once_mended(self) -> bool:
+        """Like `recovers`, but what DVC was killed in writing may want README's remedy first.
 
         DVC writes `dvc.lock` and its list of who reads and writes in place, so that a kill in that
-        instant leaves a part. Anything but a part, such as other hashes, is no excuse.
+        instant leaves a part, and a plain `dvc repro` may refuse it. Anything but a part, such as
+        other hashes, is no excuse. Gives whether there was something to mend.
         """
-        refused = self.clone.dvc("repro", check=False)
-        if refused.returncode == 0:
-            assert self.clone.lock() == self.lock
+        result = self.clone.dvc("repro", check=False)
+        if result.returncode == 0:
+            self._is_back(result)
             return False
         lock, rwlock = self.clone.lock(), self.clone.folder / ".dvc/tmp/rwlock"
         if lock != self.lock and self.lock.startswith(lock):
@@ -178,8 +180,22 @@ class Workspace:
         elif is_torn_json(rwlock):
             rwlock.unlink()
         else:
-            raise AssertionError(refused.stderr)
+            raise AssertionError(result.stderr)
+        self.recovers()
         return True
+
+    def _is_back(self, repro: subprocess.CompletedProcess) -> None:
+        self._is_as_before()
+        if self.stage not in self.clone.stages_run(repro.stdout):
+            # DVC had the outs in its cache; what the stage has left, its own next run removes.
+            self.clone.run(*self.repro)
+            self._is_as_before()
+        left = self.clone.folder.rglob(".*.tmp-*")
+        assert not [path for path in left if ".dvc" not in path.parts]
+
+    def _is_as_before(self) -> None:
+        assert self.clone.lock() == self.lock
+        assert self.clone.git("status", "--porcelain") == ""
 
 
 def is_torn_json(path: Path) -> bool:
@@ -230,6 +246,7 @@ def moments(workspace, usual_time, request) -> Iterator[float]:
 @pytest.mark.parametrize(("fault", "stage", "tenth"), cases("killed", range(KILLS)))
 def test_killed(workspace, moments, fault, stage, tenth):
     for moment in moments:
+        workspace.forget_runs()
         killer = workspace.under("timeout", "--signal=KILL", f"{moment:.3f}")
         result = workspace.clone.run(*killer, *workspace.repro, check=False)
         if result.returncode != 0:
@@ -241,6 +258,7 @@ def test_killed(workspace, moments, fault, stage, tenth):
 @pytest.mark.parametrize(("fault", "stage", "tenth"), cases("killed with DVC", range(KILLS)))
 def test_killed_with_dvc(workspace, moments, record_property, fault, stage, tenth):
     for moment in moments:
+        workspace.forget_runs()
         process = workspace.clone.start(*workspace.repro)
         try:
             process.communicate(timeout=moment)
@@ -248,8 +266,7 @@ def test_killed_with_dvc(workspace, moments, record_property, fault, stage, tent
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             break
-    record_property("mended", workspace.mended())
-    workspace.recovers()
+    record_property("mended", workspace.recovers_once_mended())
 
 
 @pytest.mark.faults
@@ -259,16 +276,14 @@ def test_a_torn_lock_file_is_recovered_from(clone, tmp_path, before, refused):
     middle = len(workspace.lock) // 2
     torn = workspace.lock[: workspace.lock.index(before, middle)]
     (workspace.clone.folder / "dvc.lock").write_text(torn)
-    assert workspace.mended() is refused
-    workspace.recovers()
+    assert workspace.recovers_once_mended() is refused
 
 
 @pytest.mark.faults
 def test_a_torn_list_of_readers_and_writers_is_recovered_from(clone, tmp_path):
     workspace = Workspace(clone.copy(tmp_path / "clone"), "write_records")
     (workspace.clone.folder / ".dvc/tmp/rwlock").write_text('{"write": ')
-    assert workspace.mended()
-    workspace.recovers()
+    assert workspace.recovers_once_mended()
 
 
 @pytest.mark.faults
@@ -277,7 +292,7 @@ def test_a_lock_file_with_other_hashes_is_not_taken_for_a_torn_one(clone, tmp_pa
     torn = workspace.lock[: workspace.lock.index("sh: md5", len(workspace.lock) // 2)]
     (workspace.clone.folder / "dvc.lock").write_text(torn.replace("md5: ", "md5: 0", 1))
     with pytest.raises(AssertionError, match="dvc.lock"):
-        workspace.mended()
+        workspace.recovers_once_mended()
 
 
 @pytest.mark.parametrize(("fault", "stage"), cases("file too large"))
@@ -350,6 +365,40 @@ def test_two_at_once(workspace, fault, stage):
     assert re.search(rf"is busy, it is being blocked by:\s+\(PID {first.pid}\)", second.stderr)
     assert first.returncode == 0
     workspace.recovers()
+
+
+@pytest.mark.parametrize(("fault", "stage"), cases("stage outlives DVC"))
+def test_a_stage_outlives_dvc(workspace, fault, stage):
+    lock = workspace.clone.folder / f".cache/{stage.replace('@', '-')}.lock"
+    held = False
+    while not held:  # a quick stage may have ended before it is stopped
+        workspace.forget_runs()
+        lock.unlink()
+        first = workspace.clone.start(*workspace.repro)
+        while not lock.is_file() or not lock.read_text():
+            assert first.poll() is None, first.stderr.read()
+            time.sleep(0.002)
+        os.killpg(first.pid, signal.SIGSTOP)  # until the second has been answered
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+        held = is_held(lock)
+    second = workspace.clone.run(*workspace.repro, check=False)
+    os.killpg(first.pid, signal.SIGCONT)
+    first.communicate()  # until the stage has ended, too
+    assert second.returncode != 0
+    assert workspace.said(second.stderr) == (
+        f"process {int(lock.read_text())} still does this here (it holds .cache/{lock.name}): "
+        "let it end, or end it with `kill`, then run the same command again"
+    )
+    workspace.recovers()
+
+
+def is_held(lock: Path) -> bool:
+    try:
+        with filelock.FileLock(lock, blocking=False):
+            return False
+    except filelock.Timeout:
+        return True
 
 
 @pytest.mark.parametrize(("fault", "stage"), [("photo vanishes", "select_faces")])

@@ -678,9 +678,10 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
 def test_features_of_a_frozen_brain_do_not_depend_on_the_precision(trained, prepare):
     folder = prepare({"ja": {}}, precision="mixed_bfloat16")
     shutil.copytree(trained[0] / ".cache", folder / ".cache")
-    (store_,) = (folder / ".cache").iterdir()
+    stores = list((folder / ".cache").glob("*/"))
+    assert len(stores) == 1
     train(folder, "ja")
-    assert [path.name for path in (folder / ".cache").iterdir()] == [store_.name]
+    assert list((folder / ".cache").glob("*/")) == stores
     made, before = outs(folder, "ja"), trained[2]
     same = [
         name
