@@ -4,8 +4,9 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # What to do when a disk, a quota or the largest size of a file is reached, or writing is forbidden.
@@ -15,6 +16,7 @@ _REMEDIES = dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS),
     "; see that you may read and write there, then run the same command again",
 )
+CRASHED = os.EX_SOFTWARE  # 70
 _STOPPED = "stopped; run the same command again"
 
 
@@ -32,8 +34,7 @@ class InputError(Exception):
         line = " ".join(message.split())
         if len(line) > _LONGEST:
             line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
-        # A terminal would obey some characters.
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line))
+        super().__init__(_printable(line))
 
 
 class UnusableError(InputError):
@@ -46,6 +47,9 @@ def begin() -> None:
     For the first lines of a script that is run; `run` takes over. An exception would not do:
     compiled modules turn one that comes while they are imported into errors of their own.
     """
+    if sys.stderr is None:  # closed by who called; another file would take its number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        sys.stderr = os.fdopen(2, "w")
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return  # a background job, which ignores Ctrl-C
     terminal = os.dup(2)  # what native libraries write to stderr may be held back meanwhile
@@ -58,7 +62,11 @@ def begin() -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a script's `main`; a user's mistake ends it with one line on stderr and exit code 2."""
+    """Run a script's `main`; a user's mistake ends it with one line on stderr and exit code 2.
+
+    A fault of the program's own ends it with a traceback and CRASHED: 1 is an answer of some
+    scripts, such as a rejection.
+    """
     if callable(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -67,12 +75,14 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(_report(str(error), 2))
     except OSError as error:
         if error.filename is None and error.errno is None:
-            raise  # raised by a library for its own reasons, not by the operating system
+            sys.exit(_crash())  # raised by a library for its own reasons, not by the system
         place = f"{error.filename2 or error.filename}: " if error.filename else ""
         remedy = _REMEDIES.get(error.errno, "")
         sys.exit(_report(f"{place}{error.strerror}{remedy}", 2))
     except KeyboardInterrupt as stop:
         sys.exit(_report(str(stop) or _STOPPED, 130))
+    except Exception:
+        sys.exit(_crash())
 
 
 @contextmanager
@@ -89,8 +99,20 @@ def unheard_by_children() -> Iterator[None]:
 
 
 def _report(message: str, code: int) -> int:
-    print(_line(message), file=sys.stderr)
+    with suppress(OSError):  # stderr is full or gone: the code says it all the same
+        print(_line(_printable(message)), file=sys.stderr, flush=True)
     return code
+
+
+def _crash() -> int:
+    with suppress(OSError):
+        traceback.print_exc()
+    return CRASHED
+
+
+def _printable(text: str) -> str:
+    """The text on one line; a terminal would obey some characters."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _line(message: str) -> str:

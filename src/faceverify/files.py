@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -83,6 +84,21 @@ def write_json(path: Path, value: object, indent: int | None = None) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def content(path: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit`.
+
+    Raises InputError for a larger one and for a pipe, a device or a folder: reading those could
+    wait forever or never end. OSError passes, FileNotFoundError too.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{path} is no regular file")
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise InputError(f"{path} is larger than {limit / 2**20:g} MB")
+    return data
+
+
 def read_json(path: Path) -> object:
     """Parse a JSON file; one that is missing or broken is an `InputError` that names it."""
     try:
@@ -134,7 +150,7 @@ def inside(folder: Path, name: str) -> Path:
     if not is_plain(name):
         raise InputError(f"{name!r} is not a plain file name; it must name a file in {folder}")
     path = folder / name
-    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder.resolve()):
         raise InputError(f"{path} is a link that leads out of {folder}; put the file itself there")
     return path
 
