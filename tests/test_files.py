@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faceverify import files
+from faceverify.errors import InputError
 from helpers import ROOT
 
 # Replaces a folder or a file, and is killed at its n-th operation, as Python's audit hooks see it.
@@ -116,3 +117,28 @@ def test_a_sealed_file_is_whole_until_a_bit_of_it_changes(tmp_path, content):
     for changed in changes:
         path.write_bytes(changed)
         assert not files.is_whole(path)
+
+
+def test_content_is_that_of_a_regular_file_of_limited_size(tmp_path):
+    (tmp_path / "small").write_bytes(b"12345")
+    assert files.content(tmp_path / "small", 5) == b"12345"
+    with pytest.raises(InputError, match="small is larger than"):
+        files.content(tmp_path / "small", 4)
+    with pytest.raises(FileNotFoundError):
+        files.content(tmp_path / "missing", 5)
+
+
+@pytest.mark.parametrize("name", ["pipe", "endless", "folder"])
+def test_content_is_not_looked_for_in_what_is_no_regular_file(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=f"{name} is no regular file"):
+        files.content(tmp_path / name, 5)
+
+
+def test_links_in_a_circle_are_an_error_of_the_system(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        files.content(files.inside(tmp_path, "a"), 5)

@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 # What to do when a disk, a quota or the largest size of a file is reached, or writing is forbidden.
@@ -99,15 +99,24 @@ def unheard_by_children() -> Iterator[None]:
 
 
 def _report(message: str, code: int) -> int:
-    with suppress(OSError):  # stderr is full or gone: the code says it all the same
+    with _if_stderr_takes_it():
         print(_line(_printable(message)), file=sys.stderr, flush=True)
     return code
 
 
 def _crash() -> int:
-    with suppress(OSError):
+    with _if_stderr_takes_it():
         traceback.print_exc()
     return CRASHED
+
+
+@contextmanager
+def _if_stderr_takes_it() -> Iterator[None]:
+    """Let the exit code speak where stderr is full or gone."""
+    try:
+        yield
+    except OSError:
+        sys.stderr = None  # else Python tries once more at its end, and that gives another code
 
 
 def _printable(text: str) -> str:
