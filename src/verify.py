@@ -13,13 +13,13 @@ from faceverify import errors
 if __name__ == "__main__":
     errors.begin()
 
-from faceverify import files, pair_list, picture
+from faceverify import files, output, pair_list, picture
 from faceverify.pair_list import ACCEPT, REJECT
 from faceverify.refusals import CaptureError
 from faceverify.verify import Comparison, Embedding, Verifier
 
 VERIFIER = Path("models/verifier.json")
-# The exit codes; 2 is an error, as in every script.
+# The exit codes; 2 is an error and 70 a crash, as in every script.
 ACCEPTED, REJECTED = 0, 1
 TITLES = {"first": "ID photo", "second": "live photo"}
 
@@ -29,22 +29,24 @@ def main() -> None:
     arguments = parsed()
     # Pillow warns of odd tags in photos that are fine.
     warnings.filterwarnings("ignore", module="PIL")
-    if arguments.pairs:
-        score_list(arguments)
-        return
     try:
-        sys.exit(verify(arguments))
-    except errors.InputError as error:
+        check(arguments)
+        if arguments.pairs:
+            score_list(arguments)
+        else:
+            sys.exit(verify(arguments))
+    except (errors.InputError, OSError) as error:
         if arguments.json:
-            slot, code = getattr(error, "slot", None), getattr(error, "code", "setup")
-            print(json.dumps({"error": {"photo": slot, "code": code, "message": str(error)}}))
+            print(json.dumps({"error": fault(error)}))
         raise
 
 
 def parsed() -> argparse.Namespace:
-    """The arguments; InputError for those that do not go together."""
+    """The arguments; a wrong one ends the script as argparse does."""
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog="exit code: 0 accepted (or list scored), 1 rejected, 2 error"
+        description=__doc__,
+        epilog="exit code: 0 accepted (or list scored), 1 rejected, 2 error, "
+        "70 a fault of the program itself",
     )
     parser.add_argument("id_photo", type=Path, nargs="?", help="photo of the identity card")
     parser.add_argument("live_photo", type=Path, nargs="?", help="photo of the person")
@@ -58,7 +60,11 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--pairs", type=Path, metavar="CSV", help="score a list: first,second")
     parser.add_argument("--out", type=Path, metavar="CSV", help="where the list's scores go")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Raise InputError for arguments that do not go together."""
     one = [arguments.id_photo, arguments.live_photo, arguments.json or None, arguments.picture]
     many = [arguments.pairs, arguments.out]
     if any(many) and (not all(many) or any(one)):
@@ -68,14 +74,25 @@ def parsed() -> argparse.Namespace:
     if arguments.threshold is not None and not 0 <= arguments.threshold <= math.pi:
         raise errors.InputError(f"--threshold: {arguments.threshold} is not in 0 .. pi radians")
     drawn = arguments.picture
-    if drawn and (drawn.suffix.lower() != ".png" or drawn.is_dir()):
+    if drawn and drawn.suffix.lower() != ".png":
         raise errors.InputError(f"--picture: {drawn} is no file name that ends in .png")
-    return arguments
+
+
+def fault(error: errors.InputError | OSError) -> dict[str, str | None]:
+    """An error as JSON; its code is that of a photo's fault, or "setup" for all else."""
+    message = str(error)
+    if isinstance(error, OSError) and error.filename:
+        message = f"{error.filename}: {error.strerror}"
+    slot, code = getattr(error, "slot", None), getattr(error, "code", "setup")
+    return {"photo": slot, "code": code, "message": message}
 
 
 def verify(arguments: argparse.Namespace) -> int:
     """Compare two photos and tell; gives the exit code."""
     photos = {"first": arguments.id_photo, "second": arguments.live_photo}
+    drawn = arguments.picture
+    if drawn:
+        drawn = output.target(drawn, {f"the {TITLES[slot]}": [photos[slot]] for slot in photos})
     verifier = Verifier.load(VERIFIER)
     try:
         found = verifier.compare(
@@ -88,10 +105,9 @@ def verify(arguments: argparse.Namespace) -> int:
         named.code, named.slot = error.code, error.slot
         raise named from None
     notes = list(noted(found))
-    if arguments.picture:
-        drawn = picture.draw(list(photos.values()), found)
-        with files.replacing(arguments.picture) as temporary:
-            temporary.write_bytes(drawn)
+    if drawn:
+        with files.replacing(drawn) as temporary:
+            temporary.write_bytes(picture.draw(list(photos.values()), found))
     if arguments.json:
         print(json.dumps(report(found, notes), allow_nan=False))
     else:

@@ -1,6 +1,7 @@
 """From a photo as taken to the aligned face: real faces put through real damage."""
 
 import threading
+import warnings
 
 import cv2
 import numpy as np
@@ -162,6 +163,13 @@ def test_a_much_smaller_face_beside_is_no_second_person(photos, find):
     face = find(np.concatenate([one, small], axis=1))
     assert face.others == 0
     assert off(face) < 0.2
+
+
+def test_a_share_of_nothing_counts_every_face_without_a_warning(photos, sample):
+    limits = LIMITS.model_copy(update={"second_face": 0.0})
+    photo = Photo(photos[0], 1)
+    with warnings.catch_warnings(action="error"):
+        assert find_face(photo, sample / PREDICTOR, limits, allow_several=True).aligned.any()
 
 
 def test_what_shows_no_face_is_refused(find, photos):

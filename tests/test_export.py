@@ -411,3 +411,38 @@ def test_a_wrong_value_is_named_by_its_key(copied, key, value):
     else:
         assert message.startswith(str(copied))
         assert key.split(".")[0] in message or "two members have one name" in message
+
+
+@pytest.mark.parametrize(
+    ("tails", "weights"),
+    [
+        ([19], [1.0]),
+        ([5, 9, 4, 1], [0.7, 0.1, 0.2, 0.0]),
+        ([5, 8, 6], [0.7, 0.1, 0.2]),
+        ([5, 9, 5], [0.2, 0.1, 0.7]),
+    ],
+    ids=["too few", "too many", "other tails", "in another order"],
+)
+def test_members_that_are_not_those_of_the_model_are_refused(copied, tails, weights):
+    description = json.loads(copied.read_text())
+    assert [member["tail"] for member in description["members"]] == [5, 9, 5]
+    description["members"] = [
+        {"name": f"m{k}", "weight": weight, "tail": tail}
+        for k, (tail, weight) in enumerate(zip(tails, weights, strict=True))
+    ]
+    copied.write_text(json.dumps(description))
+    assert fault(copied).startswith(f"{copied}: members: verifier.tflite has ")
+
+
+def test_a_description_without_end_is_refused_at_once(copied):
+    description = json.loads(copied.read_text()) | {"licences": [0] * 2**18}
+    copied.write_text(json.dumps(description))
+    assert fault(copied) == f"{copied} is larger than 0.25 MB"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_description_that_is_no_file_is_refused_and_not_waited_for(copied, kind):
+    copied.unlink()
+    make = {"pipe": os.mkfifo, "folder": os.mkdir}
+    make.get(kind, lambda path: path.symlink_to("/dev/zero"))(copied)
+    assert fault(copied) == f"{copied} is no regular file"

@@ -95,7 +95,9 @@ def test_whatever_happens_to_a_row_it_is_there_and_says_so(verifier, folder):
         ("p0.jpg", "p1.jpg"),
     ]
     found = score(verifier, rows)
-    assert [row[:2] for row in found] == [[*row, ""][:2] for row in rows]
+    shown = [[*row, ""][:2] for row in rows]
+    shown[6] = ["p0.jpg", "a\\x00b"]
+    assert [row[:2] for row in found] == shown
     errors = [row[4] for row in found]
     assert errors[0].startswith("second: unreadable: the photo cannot be read: no such file")
     assert errors[1].startswith("first: unreadable: the file is empty")
@@ -135,7 +137,7 @@ def test_several_faces_are_refused_or_allowed(verifier, folder, sample):
     assert allowed[2] and not allowed[4]
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_no_cell_is_a_formula_to_a_spreadsheet(verifier, folder, start):
     name = f"{start}cmd|'calc'!A1,\"x\".jpg"
     Path(name).write_bytes(Path("p0.jpg").read_bytes())
@@ -144,15 +146,17 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(verifier, folder, start):
     assert row[3]
 
 
-def test_a_carriage_return_does_not_begin_a_row(verifier, folder):
-    name = "a\r=cmd|'calc'!A1.jpg"
-    (row,) = score(verifier, [(name, "p1.jpg")])
-    assert row[0] == name.replace("\r", "\\r")
-    assert b"\r" not in Path("scores.csv").read_bytes()
+@pytest.mark.parametrize("sign", ["\0", "\t", "\x1b", "\x85", "\u2028", "\u202e"], ids=ascii)
+def test_a_path_that_cannot_be_printed_is_told_in_its_row(verifier, folder, sign):
+    (row,) = score(verifier, [("p0.jpg", f"{sign}=1+1.jpg")])
+    assert row[1] == ascii(sign)[1:-1] + "=1+1.jpg"
+    said = "second: unreadable: the path holds characters that cannot be printed"
+    assert row[2:] == ["", "", said]
+    assert Path("scores.csv").read_text().replace("\n", "").isprintable()
 
 
-def test_names_with_commas_quotes_newlines_and_letters_of_the_world(verifier, folder):
-    names = ["a, b.jpg", 'a "b".jpg', "a\nb.jpg", "Wajah-é-顔.jpg"]
+def test_names_with_commas_quotes_spaces_and_letters_of_the_world(verifier, folder):
+    names = ["a, b.jpg", 'a "b".jpg', "9.41\u202fAM.jpg", "Wajah-é-顔.jpg"]
     for name in names:
         Path(name).write_bytes(Path("p0.jpg").read_bytes())
     found = score(verifier, [(name, "p1.jpg") for name in names])
@@ -297,6 +301,35 @@ def test_memory_does_not_grow_with_the_list(folder, app_folder):
     assert Path("many-scores.csv").read_bytes().count(b"\n") == 100_001
 
 
+LONG_LINE = r"""
+import re
+from pathlib import Path
+from faceverify import pair_list
+from faceverify.errors import InputError
+
+def peak():
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+before = peak()
+try:
+    pair_list.score(None, Path("pairs.csv"), Path("scores.csv"), 0.6)
+except InputError as error:
+    print(error, peak() - before, sep="\n")
+"""
+
+
+def test_memory_does_not_grow_with_a_line(folder):
+    Path("pairs.csv").write_bytes(b"first,second\n" + b"\0" * 10**8)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(
+        [sys.executable, "-c", LONG_LINE],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    message, grown = result.stdout.splitlines()
+    assert message == "pairs.csv, line 2: over 16,384 characters"
+    assert int(grown) < 5000  # kB
+
+
 # The command
 
 
@@ -323,7 +356,11 @@ def test_the_command_scores_a_list(app_folder, folder):
         (b"a.jpg,b.jpg\n", "pairs.csv, line 1: expected the columns first,second"),
         (b"first,second,third\n", "pairs.csv, line 1: expected"),
         (b"first,second\np0.jpg,\xff\xfe.jpg\n", "pairs.csv is not UTF-8 text"),
-        (b"first,second\np0.jpg," + b"a" * 140_000, "pairs.csv, line 2: field larger"),
+        (b"first,second\np0.jpg," + b"a" * 140_000, "pairs.csv, line 2: over 16,384 characters"),
+        (b'first,second\np0.jpg,"p1.jpg\np0.jpg,p0.jpg\n', "pairs.csv, line 2: unexpected end"),
+        (b'first,second\np0.jpg,p1.jpg\n"a\nb.jpg",p0.jpg\n', "pairs.csv, line 3: unexpected"),
+        (b'first,second\n"a\r=1+1.jpg",p0.jpg\n', "pairs.csv, line 2: unexpected end"),
+        (b'first,second\n"p0"x,p1.jpg\n', "pairs.csv, line 2: ',' expected after '\"'"),
     ],
 )
 def test_a_list_that_is_none_is_named(verifier, folder, data, said):
@@ -337,3 +374,55 @@ def test_a_list_that_is_none_is_named(verifier, folder, data, said):
 def test_a_list_that_is_not_there_is_named(verifier, folder):
     with pytest.raises(FileNotFoundError):
         pair_list.score(verifier, Path("none.csv"), Path("scores.csv"), 0.6)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_a_list_that_can_be_read_only_once_is_refused(verifier, folder, kind):
+    make = {"pipe": os.mkfifo, "folder": os.mkdir}
+    make.get(kind, lambda path: path.symlink_to("/dev/zero"))(Path("list"))
+    with pytest.raises(InputError, match="list is read several times; write the list to a regu"):
+        pair_list.score(verifier, Path("list"), Path("scores.csv"), 0.6)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("p1.jpg", "p1.jpg is a photo of the list"),
+        ("hard", "hard is a photo of the list"),
+        ("soft", "soft is a photo of the list"),
+        ("listed", "listed is the list itself"),
+        ("null", "null is no regular file"),
+        ("pipe", "pipe is no regular file"),
+    ],
+)
+def test_a_result_replaces_no_input_and_no_device(verifier, folder, name, said):
+    pairs = write([("p0.jpg",), ("none\0.jpg", "p0.jpg"), ("p0.jpg", "p1.jpg")])
+    Path("hard").hardlink_to("p1.jpg")
+    for link, place in {"soft": "p1.jpg", "listed": "pairs.csv", "null": "/dev/null"}.items():
+        Path(link).symlink_to(place)
+    os.mkfifo("pipe")
+    before = {path.name: path.lstat() for path in folder.iterdir()}
+    with pytest.raises(InputError) as caught:
+        pair_list.score(verifier, pairs, Path(name), 0.6)
+    assert str(caught.value) == said
+    assert {path.name: path.lstat() for path in folder.iterdir()} == before
+
+
+def test_a_result_goes_where_a_link_leads(verifier, folder):
+    Path("link.csv").symlink_to("new/scores.csv")
+    for _ in range(2):
+        pair_list.score(verifier, write([("p0.jpg", "p1.jpg")]), Path("link.csv"), 0.6)
+    assert Path("link.csv").is_symlink()
+    assert [path.name for path in Path("new").iterdir()] == ["scores.csv"]
+
+
+def test_a_result_does_not_replace_the_file_that_messages_go_to(app_folder, folder):
+    pairs, out = write([("p0.jpg", "p1.jpg")]).resolve(), folder / "scores.csv"
+    command = [sys.executable, ROOT / "src/verify.py", "--pairs", pairs, "--out", out]
+    with out.open("w") as file:
+        result = subprocess.run(
+            command, cwd=app_folder, stdout=file, stderr=subprocess.PIPE, text=True
+        )
+    assert result.returncode == 2
+    assert result.stderr == f"verify.py: error: {out} is where messages go; name another file\n"
+    assert out.read_text() == ""

@@ -280,6 +280,64 @@ def test_a_picture_that_cannot_be_written_is_named(command, people, tmp_path):
     assert (tmp_path / "folder.png/kept").exists()
 
 
+@pytest.fixture
+def results(good, tmp_path):
+    """Names of files that a result must not replace, by what is wrong with them."""
+    (tmp_path / "id.png").write_bytes(good.read_bytes())
+    (tmp_path / "hard.png").hardlink_to(tmp_path / "id.png")
+    (tmp_path / "soft.png").symlink_to("id.png")
+    (tmp_path / "null.png").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("id.png", "id.png is the ID photo"),
+        ("hard.png", "hard.png is the ID photo"),
+        ("soft.png", "soft.png is the ID photo"),
+        ("null.png", "null.png is no regular file"),
+        ("pipe.png", "pipe.png is no regular file"),
+    ],
+)
+def test_a_picture_replaces_no_photo_and_no_device(command, results, good, name, said):
+    before = {path.name: path.lstat() for path in results.iterdir()}
+    code, out, err = command("id.png", good, "--picture", name)
+    assert (code, out, err) == (2, "", [f"verify.py: error: {said}"])
+    assert {path.name: path.lstat() for path in results.iterdir()} == before
+
+
+def test_a_picture_goes_where_a_link_leads(command, good, tmp_path):
+    (tmp_path / "link.png").symlink_to("new.png")
+    for _ in range(2):
+        assert command(good, good, "--picture", "link.png")[0] == 0
+    assert (tmp_path / "link.png").is_symlink()
+    assert cv2.imread(str(tmp_path / "new.png")) is not None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--threshold", "9"], ["--picture", "/proc/x.png"], ["--picture", "a.jpg"]],
+    ids=str,
+)
+def test_each_error_is_told_as_json(command, good, arguments):
+    code, out, err = command("--json", good, good, *arguments)
+    assert code == 2
+    error = json.loads(out)["error"]
+    assert (error["photo"], error["code"]) == (None, "setup")
+    assert err == [f"verify.py: error: {error['message']}"]
+
+
+def test_an_error_of_the_system_is_told_as_json(good, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/verifier.json").symlink_to("verifier.json")
+    result = run_script("verify.py", tmp_path, "--json", str(good), str(good))
+    message = json.loads(result.stdout)["error"]["message"]
+    assert message.startswith("models/verifier.json: Too many levels")
+    assert error_line(result) == f"verify.py: error: {message}"
+
+
 # Malformed files
 
 

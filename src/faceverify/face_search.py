@@ -104,7 +104,8 @@ def _search_small(grey: np.ndarray, faces: _Faces, share: float) -> _Faces:
     smallest = share * faces.size(faces.main()) * faces.side / max(grey.shape)
     if smallest >= SMALLEST_FACE:
         return faces
-    side = min(faces.side * SMALLEST_FACE / smallest, SEARCH_SIDES[-1])
+    # A share of 0 counts every face, however small.
+    side = min(faces.side * SMALLEST_FACE / max(smallest, 1.0), SEARCH_SIDES[-1])
     if side <= faces.side:
         return faces
     finer = _detect(grey, side, faces.turns, 0.0)

@@ -3,6 +3,8 @@
 import csv
 import os
 import sqlite3
+import stat
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,16 +15,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from faceverify import files
+from faceverify import files, output
 from faceverify.cells import plain
 from faceverify.embedded import Embedded, Kept, stamp
 from faceverify.errors import InputError
-from faceverify.refusals import CaptureError
+from faceverify.refusals import CaptureError, UnreadablePhotoError
 from faceverify.verifier_file import COMPARED_AT_ONCE
 from faceverify.verify import Embedding, Verifier
 
 SLOTS = ("first", "second")
 COLUMNS = (*SLOTS, "theta", "decision", "error")
+# Characters of a line: two paths of the greatest length fit.
+LONGEST_LINE = 2**14
 ACCEPT, REJECT = "accept", "reject"
 IDENTICAL = "warning: both photos are one and the same file"
 
@@ -36,11 +40,14 @@ def score(
     one; `out` gets `first,second,theta,decision,error`, a row for each, in the same order. A
     photo that cannot be used leaves theta and the decision of its rows empty and says why. What
     was embedded is kept in a file beside `out` until all is done: a run that was killed goes on
-    from there. Raises InputError, naming file and line, for a list that is none.
+    from there. Raises InputError, naming file and line, for a list that is none, and for an
+    `out` that is the list, a photo of it or no regular file.
     """
-    if out.is_dir() or (out.exists() and out.samefile(pairs)):
-        raise InputError(f"{out} is {'a folder' if out.is_dir() else 'the list itself'}")
+    if not stat.S_ISREG(pairs.stat().st_mode):
+        raise InputError(f"{pairs} is read several times; write the list to a regular file first")
     deque(_rows(pairs), maxlen=0)  # what is wrong with it is told before any work
+    named = (cell for cells in _rows(pairs) for cell in cells)
+    out = output.target(out, {"the list itself": [pairs], "a photo of the list": named})
     out.parent.mkdir(parents=True, exist_ok=True)
     progress = out.with_name(f".{out.stem}.tmp-progress")
     made_by = files.sha256(verifier.description.model_dump_json(), str(allow_several))
@@ -60,25 +67,53 @@ def score(
 
 def _rows(path: Path) -> Iterator[list[str]]:
     """The rows below the heading, but for blank lines."""
+    rows = _lines(path)
+    if next(rows, None) != list(SLOTS):
+        raise InputError(f"{path}, line 1: expected the columns {','.join(SLOTS)}")
+    yield from filter(None, rows)
+
+
+def _lines(path: Path) -> Iterator[list[str]]:
+    """The cells of each line by itself: a quote that is left open swallows no other rows."""
+    number = 0
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
         try:
-            if next(reader, None) != list(SLOTS):
-                raise InputError(f"{path}, line 1: expected the columns {','.join(SLOTS)}")
-            yield from filter(None, reader)
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise InputError(f"{path}, line {number}: over {LONGEST_LINE:,} characters")
+                yield next(csv.reader([line], strict=True))
         except csv.Error as error:
-            raise InputError(f"{path}, line {reader.line_num}: {error}") from None
-        except UnicodeDecodeError:
             raise InputError(
-                f"{path} is not UTF-8 text, somewhere below line {reader.line_num}"
+                f"{path}, line {number}: {error}; a quoted cell ends with a quote, on its line"
             ) from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path} is not UTF-8 text, somewhere below line {number}") from None
 
 
 def _fault(cells: list[str]) -> str:
     """What is wrong with a row, or nothing."""
     if len(cells) != len(SLOTS):
         return f"the row has {len(cells)} cells, not {len(SLOTS)}"
-    return "" if all(cells) else "the row does not name two photos"
+    if not all(cells):
+        return "the row does not name two photos"
+    return " / ".join(
+        f"{slot}: {UnreadablePhotoError.code}: the path holds characters that cannot be printed"
+        for slot, cell in zip(SLOTS, cells, strict=True)
+        if _printable(cell) != cell
+    )
+
+
+def _printable(cell: str) -> str:
+    """The cell with what cannot be printed escaped.
+
+    A space of another width, which names of screenshots have, can be.
+    """
+    if cell.isprintable():
+        return cell
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in cell
+    )
 
 
 def _embed(verifier: Verifier, embedded: Embedded, allow_several: bool) -> None:
@@ -139,7 +174,7 @@ def _write(
         while part := list(islice(rows, COMPARED_AT_ONCE)):
             for row in _scored(verifier, part, embedded, threshold):
                 decisions[row[COLUMNS.index("decision")]] += 1
-                writer.writerow([plain(cell) for cell in row])
+                writer.writerow([plain(_printable(cell)) for cell in row])
     return decisions
 
 

@@ -1,6 +1,7 @@
 """The exported verifier, read and run without TensorFlow: `verifier.json` and its `.tflite`."""
 
 import hashlib
+import math
 import threading
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -10,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from pydantic import Field, ValidationError, model_validator
 
 from faceverify.errors import InputError
-from faceverify.files import inside, parse_json
+from faceverify.files import content, inside, parse_json
 from faceverify.quiet import held_stderr
 from faceverify.schema import (
     Angle,
@@ -30,6 +31,8 @@ SIGNATURES = {
 }
 # Photos and comparisons that one call of the model takes: memory stays bounded.
 PHOTOS_AT_ONCE, COMPARED_AT_ONCE = 8, 4096
+# Bytes of a description: a real one has a few thousand, and each wrong value costs a kilobyte.
+LARGEST = 2**18
 # What writes to stderr is held back for the whole process: by one thread at a time.
 _loading = threading.Lock()
 
@@ -131,6 +134,7 @@ class Network:
         self._compare = interpreter.get_signature_runner("compare")
         self.photo_shape = _shape(self._embed, "photos")
         (self.units,) = _shape(self._compare, "first")
+        self.members = int(self._compare.get_output_details()["thetas"]["shape"][-1])
 
     def embed(self, canvases: np.ndarray) -> np.ndarray:
         """What a comparison needs of photos, uint8 (B, 218, 218, 3) -> float32 (B, N)."""
@@ -150,8 +154,7 @@ class Network:
             _check(vectors, np.float32, (self.units,), name)
         if len(first) != len(second):
             raise ValueError(f"{len(first)} embeddings cannot be compared with {len(second)}")
-        members = self._compare.get_output_details()["thetas"]["shape"][-1]
-        thetas = np.empty((len(first), members), np.float32)
+        thetas = np.empty((len(first), self.members), np.float32)
         theta = np.empty(len(first), np.float32)
         for part in _parts(len(first), COMPARED_AT_ONCE):
             with self._lock:
@@ -190,8 +193,13 @@ def load(path: Path) -> VerifierFile:
     canvas = (description.input.canvas_height, description.input.canvas_width, 3)
     if canvas != network.photo_shape:
         raise InputError(f"{path}: input: {file.name} takes photos of {network.photo_shape}")
-    if sum(member.tail for member in description.members) != network.units:
+    members = description.members
+    if len(members) != network.members:
+        raise InputError(f"{path}: members: {file.name} has {network.members}, not {len(members)}")
+    if sum(member.tail for member in members) != network.units:
         raise InputError(f"{path}: members: {file.name} gives {network.units} numbers a photo")
+    if not _are_of(network, members):
+        raise InputError(f"{path}: members: {file.name} has other tails or weights")
     return VerifierFile(description, network)
 
 
@@ -199,10 +207,10 @@ def read(path: Path) -> Description:
     """Read and check a `verifier.json`.
 
     Raises InputError, in one line that names the file and the first wrong key, when it is
-    missing, not JSON or not such a description.
+    missing, no regular file, too large, not JSON or not such a description.
     """
     try:
-        values = parse_json(path.read_bytes())
+        values = parse_json(content(path, LARGEST))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; `dvc repro export` or `dvc pull` brings it") from None
     except ValueError as error:
@@ -212,6 +220,23 @@ def read(path: Path) -> Description:
     except ValidationError as error:
         where, what = first_fault(error)
         raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None
+
+
+def _are_of(network: Network, members: list[Member]) -> bool:
+    """Whether a model has members of these tails and weights, in this order.
+
+    Its file does not tell. But where one tail is turned around, only the member that it belongs
+    to sees opposite vectors, and the ensemble's angle is that member's share.
+    """
+    numbers = np.arange(len(members))
+    owners = np.repeat(numbers, [member.tail for member in members])  # (N,)
+    vectors = np.ones((len(members), network.units), np.float32)  # (members, N)
+    turned = np.where(owners == numbers[:, None], -vectors, vectors)
+    theta, thetas = network.compare(vectors, turned)
+    weights = [member.weight for member in members]
+    return np.allclose(thetas, math.pi * np.eye(len(members)), atol=1e-3) and np.allclose(
+        theta, np.multiply(math.pi, weights), atol=1e-3
+    )
 
 
 def _shape(runner: SignatureRunner, name: str) -> tuple[int, ...]:
