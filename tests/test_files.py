@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from faceverify import files
+from faceverify.errors import InputError
 from helpers import ROOT
 
 # Replaces a folder or a file, and is killed at its n-th operation, as Python's audit hooks see it.
@@ -116,3 +117,11 @@ def test_a_sealed_file_is_whole_until_a_bit_of_it_changes(tmp_path, content):
     for changed in changes:
         path.write_bytes(changed)
         assert not files.is_whole(path)
+
+
+def test_json_of_a_device_is_refused(tmp_path):
+    path = tmp_path / "paired.json"
+    path.symlink_to("/dev/null")  # one that ends, unlike /dev/zero or a pipe
+    with pytest.raises(InputError) as caught:
+        files.read_json(path)
+    assert str(caught.value) == f"{path} is no regular file"

@@ -22,7 +22,9 @@ _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxlong = _brief.maxother = 100
 
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+MOST = 1_000_000  # of anything that is counted: beyond it a run never ends
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Units = Annotated[int, Field(ge=1, le=10_000)]  # of a layer
 Weight = Annotated[Number, Field(ge=0)]
 Dropout = Annotated[Number, Field(ge=0, lt=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
@@ -45,9 +47,9 @@ class Architecture(Group):
     brain_layer: str
     brain_view: Annotated[int, Field(ge=32, le=218)]
     brain_trainable: bool
-    head_filters: Count
-    neck_units: Annotated[list[Count], Field(min_length=1, max_length=10)]
-    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    head_filters: Units
+    neck_units: Annotated[list[Units], Field(min_length=1, max_length=10)]
+    tail_units: Annotated[list[Units], Field(min_length=2, max_length=2)]
 
 
 class Capture(Group):
