@@ -8,7 +8,6 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
-from yaml.error import YAMLError
 
 from faceverify.errors import InputError
 from faceverify.files import content
@@ -228,7 +227,7 @@ def read(path: Path, kind: type[_Kind]) -> _Kind:
         LookupError,
         AttributeError,
         TypeError,
-        YAMLError,
+        yaml.YAMLError,
     ) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
