@@ -1,5 +1,6 @@
 """params.yaml: what is accepted, and the one line that names what is not."""
 
+import os
 import re
 from pathlib import Path
 
@@ -284,6 +285,8 @@ def test_such_a_string_is_what_yaml_gives():
         ("brain.weights.h5", "must lie in pretrained/"),
         ("pretrained/../brain.weights.h5", "must lie in pretrained/"),
         ("pretrained/link.weights.h5", "must lie in pretrained/"),
+        ("pretrained/loop.weights.h5", "there is no file"),
+        ("pretrained/pipe.weights.h5", "there is no file"),
         ("/etc/hostname", "must lie in pretrained/"),
     ],
 )
@@ -294,6 +297,8 @@ def test_a_wrong_weight_file_is_refused_by_its_key(tmp_path, key, name, reason):
     (tmp_path / "pretrained").mkdir()
     (tmp_path / "brain.weights.h5").write_bytes(b"")
     (tmp_path / "pretrained/link.weights.h5").symlink_to(tmp_path / "brain.weights.h5")
+    (tmp_path / "pretrained/loop.weights.h5").symlink_to("loop.weights.h5")
+    os.mkfifo(tmp_path / "pretrained/pipe.weights.h5")
     message = refusal(write_parameters(tmp_path, {key: name}))
     assert reason in message
     assert name in message

@@ -1,6 +1,7 @@
 """The tunables: their names, types and ranges, checked as a whole before any work starts."""
 
 import itertools
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -247,7 +248,8 @@ def _check_weight_files(path: Path, parameters: Parameters) -> None:
             continue
         key = f"{f'members.{name}' if part in parameters.members[name] else 'model'}.{part}"
         file, home = path.parent / weights, path.parent / "pretrained"
-        if not file.resolve().is_relative_to(home.resolve()):
+        # Path.resolve refuses a link that leads to itself with a RuntimeError.
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(home)):
             raise InputError(f"{path}: {key}: {weights} must lie in pretrained/")
         if not file.is_file():
             raise InputError(f"{path}: {key}: there is no file {weights}")
