@@ -14,6 +14,7 @@ from faceverify.errors import InputError
 from faceverify.files import content
 from faceverify.schema import (
     MOST,
+    STRONGEST,
     Angle,
     Architecture,
     Capture,
@@ -109,7 +110,7 @@ class Training(Group):
     beta: Weight
     gamma: Weight
     delta: Angle
-    lr: Annotated[Number, Field(gt=0)]
+    lr: Annotated[Number, Field(gt=0, le=STRONGEST)]
     dropout: Dropout
     l2: Weight
     threshold: Angle

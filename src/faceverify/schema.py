@@ -36,7 +36,8 @@ MOST = 1_000_000  # of anything that is counted: beyond it a run never ends
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # no string, as in JSON
 Count = Annotated[int, Field(ge=1, le=MOST)]
 Units = Annotated[int, Field(ge=1, le=10_000)]  # of a layer
-Weight = Annotated[Number, Field(ge=0)]
+STRONGEST = 1e12  # training computes in float32, which ends at 3e38, squares and sums included
+Weight = Annotated[Number, Field(ge=0, le=STRONGEST)]
 Dropout = Annotated[Number, Field(ge=0, lt=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
