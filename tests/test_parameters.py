@@ -338,8 +338,8 @@ def test_ensemble_weights_that_do_not_sum_to_one_are_refused(tmp_path, weight):
         ("seed: 1:30\n", "write the number without colons"),
         ("alpha: !!float 1:30\n", "write the number without colons"),
         (f"seed: 1{':00' * 200}.5\n", "write the number without colons"),
-        (f"seed: 1{':00' * 300_000}\n", "a value of more than 4,300 characters"),
-        ("#" * 2**20 + "\nseed: 1\n", "is larger than 1 MB"),
+        (f"seed: 1{':00' * 80_000}\n", "a value of more than 4,300 characters"),
+        ("#" * 2**20 + "\nseed: 1\n", "is larger than 0.25 MB"),
     ],
 )
 def test_yaml_that_means_more_than_it_says_is_refused(tmp_path, text, said):
