@@ -13,16 +13,24 @@ if __name__ == "__main__":
 
 import yaml
 
-from faceverify import comparison, drift, files, revisions, summary
+from faceverify import comparison, drift, files, revisions, schema, summary
 
 METRICS = Path("metrics")
 THETAS, DETAILS = METRICS / "thetas.csv", METRICS / "details.json"
 RECORD = "environment.json"
+LOCK, LOCK_BYTES = "dvc.lock", 64 * 2**20
 MEANING = {
     drift.IDENTICAL: "Every score is the same.",
     drift.NOISE: f"No score moved by more than {drift.TOLERANCE:g}, and no decision changed.",
     drift.REAL: f"A score moved by more than {drift.TOLERANCE:g}, or a decision is another.",
 }
+
+
+class Decision(schema.Part):
+    """Where a model decides: in the accuracy, and in the product."""
+
+    threshold: schema.Finite
+    accept_threshold: schema.Finite
 
 
 def main() -> None:
@@ -31,7 +39,7 @@ def main() -> None:
     parser.add_argument("--base", default="HEAD", help="the revision to compare with (HEAD)")
     base = parser.parse_args().base
     revisions.check(base)
-    old, new = revisions.parsed(base, "dvc.lock", yaml.safe_load), lock()
+    old, new = revisions.parsed(base, LOCK, yaml.safe_load, comparison.Lock), lock()
     check_inputs(base, old, new)
     moved = drift.compare(*thetas(base), thresholds())
     changed = comparison.changed(comparison.outs(old), comparison.outs(new))
@@ -47,11 +55,10 @@ def main() -> None:
 def lock() -> Mapping:
     """The workspace's `dvc.lock`, parsed."""
     try:
-        values = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError):
-        values = None
-    if not isinstance(values, dict):
-        raise errors.InputError("dvc.lock is damaged; bring it from git")
+        values = yaml.safe_load(files.content(Path(LOCK), LOCK_BYTES).decode("utf-8"))
+    except (ValueError, RecursionError, yaml.YAMLError):
+        raise errors.InputError(f"{LOCK} is damaged; bring it from git") from None
+    schema.check(comparison.Lock, values, LOCK)
     return values
 
 
@@ -81,15 +88,13 @@ def thetas(base: str) -> tuple:
 
 
 def thresholds() -> dict[str, tuple[float, ...]]:
-    """Where each model decides: in the accuracy, and in the product."""
+    """Where each model decides."""
     details = files.read_json(DETAILS)
-    try:
-        return {
-            name: tuple(dict.fromkeys((report["threshold"], report["accept_threshold"])))
-            for name, report in details.items()
-        }
-    except (AttributeError, KeyError, TypeError):
-        raise errors.InputError(f"{DETAILS} is damaged; run `dvc repro`") from None
+    schema.check(dict[str, Decision], details, str(DETAILS))
+    return {
+        name: tuple(dict.fromkeys((report["threshold"], report["accept_threshold"])))
+        for name, report in details.items()
+    }
 
 
 def environments(base: str) -> str:
@@ -102,8 +107,7 @@ def environments(base: str) -> str:
     for stage, folder in sorted(places.items()):
         before = revisions.parsed(base, str(folder / RECORD), json.loads)
         here = files.read_json(folder / RECORD)
-        if not isinstance(here, dict):
-            raise errors.InputError(f"{folder / RECORD} is damaged; run `dvc repro`")
+        schema.check(dict[str, object], here, str(folder / RECORD))
         if not before:
             stages.setdefault(("all", "not recorded", "recorded"), []).append(stage)
         for key in {**before, **here} if before else ():

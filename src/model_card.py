@@ -8,10 +8,20 @@ from faceverify import errors
 if __name__ == "__main__":
     errors.begin()
 
-from faceverify import fairness, files, parameters, summary
+from faceverify import fairness, files, parameters, schema, summary
 
 CARD, METRICS = Path("docs/model_card.md"), Path("metrics")
+TEXT_BYTES = 2**20
 BEGIN, END = "<!-- measured: `make card` writes this part -->", "<!-- end of the measured part -->"
+
+
+class Export(schema.Part):
+    """What is shown of `export.json`."""
+
+    bytes: schema.Finite
+    pairs: int
+    changed_decisions: int
+    max_delta_theta: dict[str, schema.Finite]
 
 
 def main() -> None:
@@ -33,20 +43,27 @@ def main() -> None:
 
 
 def read(path: Path) -> str:
-    """A text file of the repository; InputError where it is missing."""
-    if not path.is_file():
-        raise errors.InputError(f"{path} is missing; bring it from git, or `dvc repro` makes it")
-    return path.read_text(encoding="utf-8")
+    """A text file of the repository; InputError where it is missing or no text."""
+    try:
+        return files.content(path, TEXT_BYTES).decode("utf-8")
+    except FileNotFoundError:
+        raise errors.InputError(
+            f"{path} is missing; bring it from git, or `dvc repro` makes it"
+        ) from None
+    except UnicodeDecodeError:
+        raise errors.InputError(f"{path} is not a text file; bring it from git") from None
 
 
 def measured(settings: parameters.Parameters) -> str:
     """All that depends on the run: what decides, on whom it was judged, figures, the app's file."""
+    details, export = (files.read_json(METRICS / f"{name}.json") for name in ("details", "export"))
+    schema.check(summary.EnsembleDetails, details, str(METRICS / "details.json"))
+    schema.check(Export, export, str(METRICS / "export.json"))
     try:
-        details = files.read_json(METRICS / "details.json")
-        ensemble, export = details["ensemble"], files.read_json(METRICS / "export.json")
+        ensemble = details["ensemble"]
         paragraphs = [decision(settings, ensemble), read(METRICS / "summary.md").strip()]
         paragraphs += [groups(ensemble["groups"]), app_file(export)]
-    except (AttributeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise errors.InputError(
             f"{METRICS} lacks what the card shows ({error!r}); run `dvc repro`"
         ) from None

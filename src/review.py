@@ -12,7 +12,7 @@ if __name__ == "__main__":
 
 import yaml
 
-from faceverify import comparison, fairness, files
+from faceverify import comparison, fairness, files, summary
 from faceverify.revisions import check, parsed, run, succeeds
 
 HEAD = "HEAD"
@@ -68,7 +68,7 @@ def parameters_section(base: str) -> str:
 
 def metrics_section(base: str) -> str:
     """The figures that differ, each with what a reviewer should think of it."""
-    old, new = (parsed(rev, METRICS, json.loads) for rev in (base, HEAD))
+    old, new = (parsed(rev, METRICS, json.loads, summary.FIGURES_BY_NAME) for rev in (base, HEAD))
     if old == new:
         return f"No figure differs in `{METRICS}`."
     return comparison.figures_table(old, new)
@@ -84,13 +84,13 @@ def fairness_section(base: str) -> str:
 
 def said_of_groups(rev: str) -> str:
     """What `evaluate` said of the groups at a revision; nothing where it did not compare any."""
-    details = parsed(rev, DETAILS, json.loads)
+    details = parsed(rev, DETAILS, json.loads, summary.EnsembleDetails)
     try:
         ensemble = details.get("ensemble", {})
         if "fairness" not in ensemble:
             return ""
         return fairness.sentences(ensemble["fairness"], ensemble["groups"])
-    except (AttributeError, KeyError, TypeError):
+    except (KeyError, TypeError):
         raise errors.InputError(f"{DETAILS} of {rev} is damaged; run `dvc repro`") from None
 
 
@@ -147,7 +147,10 @@ def lock_section() -> str:
 
 def outs(rev: str) -> dict[str, comparison.Out]:
     """What DVC keeps outside of git at a revision."""
-    lock, data = (parsed(rev, name, yaml.safe_load) for name in ("dvc.lock", "data.dvc"))
+    lock, data = (
+        parsed(rev, name, yaml.safe_load, kind)
+        for name, kind in (("dvc.lock", comparison.Lock), ("data.dvc", comparison.Stage))
+    )
     in_git = set(run("git", "ls-tree", "-r", "-t", "--name-only", rev).splitlines())
     found = comparison.outs(lock, data)
     return {path: out for path, out in found.items() if path.rstrip("/") not in in_git}

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from faceverify import backend, errors
@@ -37,17 +38,20 @@ def main() -> None:
     train = table[table.split == "train"]
     names = [*train["first"], *train["second"]]
     limits = LandmarkRange.fit(np.array([numbers[name][:-1] for name in names]))
-    for split in ("train", "val"):
-        part = table[table.split == split]
-        part = part.iloc[rng.permutation(len(part))]
-        sizes = [
-            sum(files.inside(PREPARED / "paired", name).stat().st_size for name in names)
-            for names in zip(part["first"], part["second"], strict=True)
-        ]
-        progress = tqdm(records(part, numbers, limits), split, len(part), unit="pair", disable=None)
-        write_records(PREPARED / f"{split}.tfrecord", progress, sizes)
-        print(f"{split}: {len(part):,} pairs, {sum(sizes) / 1e6:,.1f} MB of photos")
-    limits.save(PREPARED / "landmark_range.json")
+    with ExitStack() as outs:  # put in place together: those of two runs would not fit
+        for split in ("train", "val"):
+            part = table[table.split == split]
+            part = part.iloc[rng.permutation(len(part))]
+            sizes = [
+                sum(files.inside(PREPARED / "paired", name).stat().st_size for name in names)
+                for names in zip(part["first"], part["second"], strict=True)
+            ]
+            made = records(part, numbers, limits)
+            progress = tqdm(made, split, len(part), unit="pair", disable=None)
+            folder = outs.enter_context(files.replacing(PREPARED / f"{split}.tfrecord"))
+            write_records(folder, progress, sizes)
+            print(f"{split}: {len(part):,} pairs, {sum(sizes) / 1e6:,.1f} MB of photos")
+        limits.save(PREPARED / "landmark_range.json")
 
 
 def records(

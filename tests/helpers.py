@@ -1,5 +1,6 @@
 """What several test files share: parameter files, small data folders, stage scripts."""
 
+import json
 import os
 import subprocess
 import sys
@@ -60,6 +61,17 @@ def run_script(name: str, folder: Path, *arguments: str) -> subprocess.Completed
         capture_output=True,
         text=True,
     )
+
+
+def spoil_json(path: Path, keys: list[str], value: object = "abc") -> None:
+    """Put another value in the place of one that is there."""
+    values = place = json.loads(path.read_text())
+    *groups, last = keys
+    for key in groups:
+        place = place[key]
+    assert last in place
+    place[last] = value
+    path.write_text(json.dumps(values))
 
 
 def error_line(result: subprocess.CompletedProcess) -> str:

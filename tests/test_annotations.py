@@ -1,5 +1,8 @@
 """CelebA's two lists in every published form, and the line that names what is wrong in them."""
 
+import os
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -194,6 +197,43 @@ def test_a_binary_file_is_refused(stored, sample, read):
 @pytest.mark.parametrize("read", [annotations.read_identities, annotations.read_attributes])
 def test_a_missing_file_is_refused(tmp_path, read):
     assert refusal(read, tmp_path / "list.txt").startswith(" is missing; data/ must hold")
+
+
+@pytest.mark.parametrize("read", [annotations.read_identities, annotations.read_attributes])
+def test_a_device_is_refused(tmp_path, read):
+    (tmp_path / "list.txt").symlink_to("/dev/null")  # one that ends, unlike /dev/zero or a pipe
+    assert refusal(read, tmp_path / "list.txt") == " is no regular file"
+
+
+@pytest.mark.parametrize(
+    ("read", "limit"),
+    [
+        (annotations.read_identities, annotations.IDENTITIES_BYTES),
+        (annotations.read_attributes, annotations.ATTRIBUTES_BYTES),
+    ],
+)
+def test_a_list_of_any_size_is_refused(stored, read, limit):
+    path = stored("")
+    os.truncate(path, limit + 1)
+    assert refusal(read, path) == f" is larger than {limit // 2**20} MB"
+
+
+@pytest.mark.parametrize("read", [annotations.read_identities, annotations.read_attributes])
+@pytest.mark.parametrize(("text", "line"), [("1 " * 5_001, 1), ("1\nA B\n" + "-1 " * 10**6, 3)])
+def test_a_line_of_any_length_is_refused(stored, read, text, line):
+    assert refusal(read, stored(text)) == f", line {line}: longer than 10,000 characters"
+
+
+def test_the_first_wrong_line_of_many_ends_it_in_little_memory(stored):
+    path = stored("A\n000001.jpg 1\n" + "x\n" * 3 * 10**6)
+    tracemalloc.start()
+    try:
+        message = refusal(annotations.read_attributes, path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert message.startswith(", line 3: expected a photo name")
+    assert peak < annotations.ATTRIBUTES_BYTES + 50 * 10**6  # what may be read, and little more
 
 
 def test_an_unknown_attribute_is_refused_with_the_known_ones(stored):

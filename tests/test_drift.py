@@ -11,7 +11,7 @@ import yaml
 
 from faceverify import drift
 from faceverify.errors import InputError
-from helpers import error_line
+from helpers import error_line, spoil_json
 from tiny import Clone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -225,6 +225,26 @@ def other_code(stages):
             "metrics/details.json is damaged",
         ),
         (
+            lambda c: spoil_json(c.folder / "metrics/details.json", ["ja", "threshold"]),
+            "metrics/details.json is damaged: ja.threshold: Input should be a valid number",
+        ),
+        (
+            lambda c: spoil_json(c.folder / "metrics/details.json", ["ja", "threshold"], None),
+            "metrics/details.json is damaged: ja.threshold: Input should be a valid number",
+        ),
+        (
+            lambda c: (c.folder / "dvc.lock").write_text(f"a: {'[' * 100_000}"),
+            "dvc.lock is damaged",
+        ),
+        (
+            lambda c: (c.folder / "dvc.lock").write_text("stages: [1, 2]"),
+            "dvc.lock is damaged: stages: Input should be a valid dictionary",
+        ),
+        (
+            lambda c: (c.folder / "dvc.lock").write_text("stages: {a: {outs: [{path: b}]}}"),
+            "dvc.lock is damaged: stages.a.outs.0.md5: missing key",
+        ),
+        (
             lambda c: (c.folder / "metrics/details.json").write_text("{}"),
             "no threshold of alip is known",
         ),
@@ -245,6 +265,11 @@ def other_code(stages):
         "no scores",
         "no columns",
         "details",
+        "a threshold",
+        "no threshold",
+        "a deep lock",
+        "a list of stages",
+        "no hash",
         "no model",
         "record",
         "a list",

@@ -142,3 +142,11 @@ def test_links_in_a_circle_are_an_error_of_the_system(tmp_path):
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):
         files.content(files.inside(tmp_path, "a"), 5)
+
+
+def test_json_of_a_device_is_refused(tmp_path):
+    path = tmp_path / "paired.json"
+    path.symlink_to("/dev/null")  # one that ends, unlike /dev/zero or a pipe
+    with pytest.raises(InputError) as caught:
+        files.read_json(path)
+    assert str(caught.value) == f"{path} is no regular file"

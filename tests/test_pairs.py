@@ -388,3 +388,12 @@ def test_a_broken_table_ends_in_one_line(tmp_path, monkeypatch, content, said):
     with pytest.raises(InputError) as caught:
         run_stage(tmp_path, monkeypatch)
     assert said in str(caught.value)
+
+
+def test_a_table_that_is_a_device_is_refused(tmp_path):
+    make_selected(tmp_path)
+    path = tmp_path / "prepared/selected.csv"
+    path.unlink()
+    path.symlink_to("/dev/null")  # one that ends, unlike /dev/zero or a pipe
+    line = error_line(run_script("pair_faces.py", tmp_path))
+    assert line == "pair_faces.py: error: prepared/selected.csv is no regular file"

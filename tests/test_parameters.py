@@ -1,5 +1,6 @@
 """params.yaml: what is accepted, and the one line that names what is not."""
 
+import os
 import re
 from pathlib import Path
 
@@ -73,11 +74,13 @@ def test_shipped_files_have_the_same_keys():
         ("alpha", -0.1),
         ("gamma", float("nan")),
         ("gamma", float("inf")),
+        ("gamma", 1e308),
         ("gamma", "nan"),
         ("gamma", "inf"),
         ("delta", -1),
         ("delta", 3.2),
         ("lr", True),
+        ("lr", 1e308),
         ("lr", 0),
         ("lr", -1e-3),
         ("lr", float("nan")),
@@ -141,6 +144,13 @@ def test_shipped_files_have_the_same_keys():
         ("evaluate.genuine_per_identity", 0),
         ("evaluate.resamples", 99),
         ("evaluate.resamples", "1000"),
+        ("evaluate.resamples", 10**12),
+        ("evaluate.genuine_per_identity", 10**12),
+        ("epochs", 10**12),
+        ("batch_size", 10**12),
+        ("select.faces_per_identity", 10**12),
+        ("pair.pairs_per_identity", 10**12),
+        ("model.head_filters", 10**12),
         ("workers", None),
         ("workers", "dask"),
         ("workers", "tcp://host"),
@@ -177,7 +187,7 @@ def test_a_wrong_identity_is_refused_by_its_place(tmp_path, identity):
 
 
 @pytest.mark.parametrize("key", ["model.neck_units", "model.tail_units"])
-@pytest.mark.parametrize("unit", [True, 0, "100", 1.5])
+@pytest.mark.parametrize("unit", [True, 0, "100", 1.5, 10**12])
 def test_a_wrong_number_of_a_list_is_refused_by_its_place(tmp_path, key, unit):
     assert refusal(write_parameters(tmp_path, {key: [10, unit]})).startswith(f"{key}.1: ")
 
@@ -220,6 +230,11 @@ def test_a_missing_key_is_refused(tmp_path, key):
 def test_an_attribute_cannot_be_required_and_excluded(tmp_path):
     changes = {"select.require": ["Male", "Young"], "select.exclude": ["Young"]}
     assert refusal(write_parameters(tmp_path, changes)).startswith("select: Young is both")
+
+
+def test_a_device_is_refused(tmp_path):
+    (tmp_path / "params.yaml").symlink_to("/dev/null")  # one that ends, unlike /dev/zero or a pipe
+    assert refusal(tmp_path / "params.yaml") == " is no regular file"
 
 
 def test_a_missing_file_says_where_to_run(tmp_path):
@@ -272,6 +287,8 @@ def test_such_a_string_is_what_yaml_gives():
         ("brain.weights.h5", "must lie in pretrained/"),
         ("pretrained/../brain.weights.h5", "must lie in pretrained/"),
         ("pretrained/link.weights.h5", "must lie in pretrained/"),
+        ("pretrained/loop.weights.h5", "there is no file"),
+        ("pretrained/pipe.weights.h5", "there is no file"),
         ("/etc/hostname", "must lie in pretrained/"),
     ],
 )
@@ -282,6 +299,8 @@ def test_a_wrong_weight_file_is_refused_by_its_key(tmp_path, key, name, reason):
     (tmp_path / "pretrained").mkdir()
     (tmp_path / "brain.weights.h5").write_bytes(b"")
     (tmp_path / "pretrained/link.weights.h5").symlink_to(tmp_path / "brain.weights.h5")
+    (tmp_path / "pretrained/loop.weights.h5").symlink_to("loop.weights.h5")
+    os.mkfifo(tmp_path / "pretrained/pipe.weights.h5")
     message = refusal(write_parameters(tmp_path, {key: name}))
     assert reason in message
     assert name in message
@@ -314,6 +333,13 @@ def test_ensemble_weights_that_do_not_sum_to_one_are_refused(tmp_path, weight):
         ("alpha: &a 1\nbeta: *a\n", "write the value out instead of an alias"),
         ("[" * 5000, "nested too deeply"),
         ("alpha: !!int ''\n", "is not valid YAML"),
+        ("alpha: {<<: {beta: 1}}\n", "write the keys out instead of merging them"),
+        ("<<: {seed: 5}\nseed: 2356\n", "write the keys out instead of merging them"),
+        ("seed: 1:30\n", "write the number without colons"),
+        ("alpha: !!float 1:30\n", "write the number without colons"),
+        (f"seed: 1{':00' * 200}.5\n", "write the number without colons"),
+        (f"seed: 1{':00' * 80_000}\n", "a value of more than 4,300 characters"),
+        ("#" * 2**20 + "\nseed: 1\n", "is larger than 0.25 MB"),
     ],
 )
 def test_yaml_that_means_more_than_it_says_is_refused(tmp_path, text, said):

@@ -216,14 +216,10 @@ def test_the_overhead_is_what_a_record_has_beside_its_photos(tmp_path):
     assert abs(overhead - records.OVERHEAD_BYTES) < 150
 
 
-def test_a_shorter_or_longer_list_of_sizes_leaves_nothing_half_written(tmp_path):
-    folder = tmp_path / "train.tfrecord"
-    write(folder, [record(0)])
-    for sizes in ([100], [100] * 3):
-        with pytest.raises(ValueError, match="zip"):
-            records.write_records(folder, iter([record(1), record(2)]), sizes)
-        assert [path.name for path in tmp_path.iterdir()] == ["train.tfrecord"]
-        assert_equal(records.PairRecords(folder)[0], record(0))
+@pytest.mark.parametrize("sizes", [[100], [100] * 3])
+def test_a_shorter_or_longer_list_of_sizes_is_refused(tmp_path, sizes):
+    with pytest.raises(ValueError, match="zip"):
+        records.write_records(tmp_path / "train", iter([record(1), record(2)]), sizes)
 
 
 def test_neither_writing_nor_reading_keeps_photos_in_memory(tmp_path):
@@ -328,10 +324,9 @@ def integers(*values):
 
 
 OTHER_PAYLOADS = {
-    "not an example": b"\xff\xff\xff\xff",
-    "no features": b"",
+    "not an example": b"\xff\xff\xff\xff" * 300,
     "others": tf.train.Example(
-        features=tf.train.Features(feature={"target0": integers(1)})
+        features=tf.train.Features(feature={"target0": integers(*range(1000))})
     ).SerializeToString(),
 }
 
@@ -348,11 +343,24 @@ def test_a_record_of_another_kind_is_named(tmp_path, payload):
     assert str(caught.value).startswith(f"{folder / 'a.tfrecord'}, byte 0: not a pair record")
 
 
+@pytest.mark.parametrize("payload", [b"", bytes(1087)], ids=["empty", "short"])
+def test_a_record_that_has_no_room_for_targets_is_refused_at_once(tmp_path, payload):
+    folder = tmp_path / "val.tfrecord"
+    write(folder, [record(0)])
+    with tf.io.TFRecordWriter(str(folder / "a.tfrecord")) as writer:
+        for _ in range(3):
+            writer.write(payload)
+    with pytest.raises(InputError) as caught:
+        records.PairRecords(folder)
+    said = f"{folder / 'a.tfrecord'}, byte 0: not a pair record ({len(payload)} bytes)"
+    assert str(caught.value).startswith(said)
+
+
 @pytest.mark.parametrize("target", ["target0", "target1"])
 @pytest.mark.parametrize("numbers", [0, 135, 137])
 def test_a_record_with_another_number_of_targets_is_named(tmp_path, target, numbers):
     folder = tmp_path / "val.tfrecord"
-    write(folder, [record(0)._replace(**{target: np.zeros(numbers, np.float32)})])
+    write(folder, [record(0, 500)._replace(**{target: np.zeros(numbers, np.float32)})])
     with pytest.raises(InputError, match="not a pair record .*136"):
         records.PairRecords(folder)[0]
 
@@ -488,6 +496,15 @@ def test_the_stage_gives_the_same_bytes_twice(tmp_path, monkeypatch):
     first = bytes_now()
     assert len(first) == 2
     assert bytes_now() == first
+
+
+def test_a_missing_photo_of_val_leaves_no_new_record_of_train(tmp_path, monkeypatch):
+    make_paired(tmp_path)
+    before = {p.name for p in (tmp_path / "prepared").iterdir()}
+    (tmp_path / "prepared/paired/pair-25-0.png").unlink()
+    with pytest.raises(FileNotFoundError):
+        run_stage(tmp_path, monkeypatch)
+    assert {p.name for p in (tmp_path / "prepared").iterdir()} == before
 
 
 def test_a_missing_photo_leaves_the_earlier_records(tmp_path, monkeypatch):

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers import error_line, run_script
+from helpers import error_line, run_script, spoil_json
 from tiny import Clone
 
-CARD = "docs/model_card.md"
+CARD, GROUP = "docs/model_card.md", "Male on both"
 
 
 @pytest.fixture
@@ -52,13 +52,40 @@ def test_the_card_has_the_figures_of_the_metrics_and_is_the_same_again(card):
     ("spoil", "message"),
     [
         (lambda f: (f / "metrics/details.json").unlink(), "metrics/details.json is missing"),
-        (lambda f: (f / "metrics/details.json").write_text("[]"), "metrics lacks what the card"),
-        (lambda f: (f / "metrics/export.json").write_text("{}"), "metrics lacks what the card"),
+        (
+            lambda f: (f / "metrics/details.json").write_text("[]"),
+            "metrics/details.json is damaged",
+        ),
+        (lambda f: (f / "metrics/details.json").write_text("{}"), "metrics lacks what the card"),
+        (lambda f: (f / "metrics/export.json").write_text("{}"), "metrics/export.json is damaged"),
+        (
+            lambda f: spoil_json(f / "metrics/details.json", ["ensemble", "groups", GROUP, "fmr"]),
+            f"metrics/details.json is damaged: ensemble.groups.{GROUP}.fmr: Input should be",
+        ),
+        (
+            lambda f: spoil_json(f / "metrics/export.json", ["max_delta_theta", "ensemble"]),
+            "metrics/export.json is damaged: max_delta_theta.ensemble: Input should be",
+        ),
+        (
+            lambda f: (f / "metrics/summary.md").write_bytes(b"\xff\xfe"),
+            "metrics/summary.md is not a text file",
+        ),
         (lambda f: (f / "metrics/summary.md").unlink(), "metrics/summary.md is missing"),
         (lambda f: (f / CARD).unlink(), f"{CARD} is missing"),
         (lambda f: (f / CARD).write_text("# Card\n"), f"{CARD} must have"),
     ],
-    ids=["no details", "no ensemble", "no export", "no table", "no card", "no marks"],
+    ids=[
+        "no details",
+        "a list",
+        "no ensemble",
+        "no export",
+        "a rate",
+        "a difference",
+        "no text",
+        "no table",
+        "no card",
+        "no marks",
+    ],
 )
 def test_a_card_that_cannot_be_written_stays_as_it_was(card, spoil, message):
     spoil(card)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from helpers import error_line
+from helpers import error_line, spoil_json
 from tiny import Clone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -243,6 +243,17 @@ def test_a_damaged_file_is_named_with_its_revision(branch, name):
     assert name in line
 
 
+def test_a_damaged_figure_is_named_with_its_revision(branch):
+    branch.git("switch", "--quiet", "main")
+    spoil_json(branch.folder / "metrics/summary.json", ["ja", "auc"])
+    branch.commit("A damage")
+    branch.git("switch", "--quiet", "--create", "repaired")
+    spoil_json(branch.folder / "metrics/summary.json", ["ja", "auc"], 0.9)
+    branch.commit("A repair")
+    said = "review.py: error: metrics/summary.json of main is damaged: ja.auc: Input should be"
+    assert error_line(review(branch)).startswith(said)
+
+
 def test_metrics_that_came_with_the_branch_are_new(branch):
     branch.git("rm", "--quiet", "--cached", "metrics/summary.json")
     branch.git("commit", "--quiet", "--message", "No metrics yet")
@@ -377,6 +388,6 @@ def test_a_warning_about_a_group_of_people_is_part_of_the_report(branch):
     for damaged in ({"ensemble": {"fairness": found}}, {"ensemble": 7}, []):
         write_details(branch, damaged)
         assert re.fullmatch(
-            r"review.py: error: metrics/details.json of HEAD is damaged; run .*",
+            r"review.py: error: metrics/details.json of HEAD is damaged.*; run `dvc repro`",
             error_line(review(branch, "change")),
         )

@@ -137,6 +137,21 @@ def test_a_scheduler_that_is_not_there_is_named(project):
     assert f"workers: no Dask scheduler answers at {address}" in line
 
 
+@pytest.mark.parametrize(
+    ("ca", "said"),
+    [
+        ("", "needs certificates: name them in Dask's configuration, distributed.comm.tls.ca-file"),
+        ("/absent.pem", "cannot be used"),
+    ],
+)
+def test_a_tls_address_without_certificates_is_refused_at_once(project, monkeypatch, ca, said):
+    for name in ("CA_FILE", "CLIENT__CERT"):
+        monkeypatch.setenv(f"DASK_DISTRIBUTED__COMM__TLS__{name}", ca)
+    line = error_line(select(project, "tls://127.0.0.1:8786"))
+    assert "workers: " in line
+    assert said in line
+
+
 def test_a_cluster_without_workers_says_how_to_start_one(project, scheduler):
     wait_for_workers(scheduler, 0)
     line = error_line(select(project, scheduler))

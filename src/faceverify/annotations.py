@@ -1,14 +1,21 @@
 """CelebA's annotation files in every published form: who is on a photo, and its attributes."""
 
+import io
 import re
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from faceverify.errors import InputError
-from faceverify.files import is_plain
+from faceverify.files import content, is_plain
 from faceverify.photos import SUFFIXES
+
+# Many times CelebA's own: 4 and 27 MB, and 500 characters for the names of 40 attributes.
+IDENTITIES_BYTES, ATTRIBUTES_BYTES = 64 * 2**20, 128 * 2**20
+LINE_LENGTH = 10_000
 
 
 class Attributes(NamedTuple):
@@ -45,10 +52,9 @@ def read_identity_rows(path: Path) -> list[IdentityRow]:
     InputError, naming file and line, for a line of another shape and a photo listed twice.
     """
     found: dict[str, IdentityRow] = {}
-    rows = _rows(path)
-    if rows and not _is_photo(rows[0][1][0]) and not _is_number(rows[0][1][-1]):
-        rows = rows[1:]  # a header
-    for line, fields in rows:
+    for place, (line, fields) in enumerate(_rows(path, IDENTITIES_BYTES)):
+        if place == 0 and not _is_photo(fields[0]) and not _is_number(fields[-1]):
+            continue  # a header
         if len(fields) != 2 or not _is_photo(fields[0]) or not _is_number(fields[1]):
             raise InputError(f"{path}, line {line}: expected `000001.jpg 2880`")
         _check_name(path, line, fields[0])
@@ -66,27 +72,31 @@ def read_attributes(path: Path) -> Attributes:
     Takes the official form (a count line, a line of names, rows of -1 and 1), the form without
     the count line, and CSV. Raises InputError, naming file and line, for anything else.
     """
-    rows = _rows(path)
+    rows = _rows(path, ATTRIBUTES_BYTES)
     count = None
-    if rows and len(rows[0][1]) == 1 and _is_number(rows[0][1][0]):
-        count = int(rows.pop(0)[1][0])
-    if len(rows) < 2:
+    first = list(islice(rows, 1))
+    if first and len(first[0][1]) == 1 and _is_number(first[0][1][0]):
+        count = int(first.pop()[1][0])
+    first += islice(rows, 2 - len(first))
+    if len(first) < 2:
         raise InputError(f"{path} lists no photos")
-    line, names = rows[0]
+    line, names = first.pop(0)
     if names[0].lower() in ("", "image_id"):
         names = names[1:]  # CSV names the photo column, too
     if len(set(names)) != len(names) or any(_is_photo(name) for name in names):
         raise InputError(f"{path}, line {line}: expected the attributes' names, each once")
-    photos, values = _attribute_rows(path, rows[1:], len(names))
+    photos, values = _attribute_rows(path, chain(first, rows), len(names))
     if count is not None and count != len(photos):
         raise InputError(f"{path}, line 1: says {count} photos, but {len(photos)} follow")
     return Attributes(names, photos, values)
 
 
 def _attribute_rows(
-    path: Path, rows: list[tuple[int, list[str]]], width: int
+    path: Path, rows: Iterable[tuple[int, list[str]]], width: int
 ) -> tuple[list[str], np.ndarray]:
     photos: dict[str, None] = {}
+    values = bytearray()  # grows with the rows: what the names promise may be far more
+    present = {"1": True, "-1": False}
     for line, (photo, *marks) in rows:
         if not _is_photo(photo) or len(marks) != width:
             raise InputError(f"{path}, line {line}: expected a photo name and {width} values")
@@ -94,35 +104,39 @@ def _attribute_rows(
         if photo in photos:
             raise InputError(f"{path}, line {line}: {photo} is listed twice; remove one line")
         photos[photo] = None
-    # No sooner: what the names promise may be far more than the rows hold.
-    values = np.empty((len(rows), width), dtype=bool)
-    present = {"1": True, "-1": False}
-    for i, (line, (_, *marks)) in enumerate(rows):
         try:
-            values[i] = [present[mark] for mark in marks]
+            values += bytes([present[mark] for mark in marks])
         except KeyError as error:
             wrong = error.args[0]
             raise InputError(f"{path}, line {line}: {wrong!r} is neither 1 nor -1") from None
-    return list(photos), values
+    return list(photos), np.frombuffer(values, bool).reshape(len(photos), width)
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The file's lines that hold something, numbered from 1, split at commas or white space."""
+def _rows(path: Path, limit: int) -> Iterator[tuple[int, list[str]]]:
+    """The file's lines that hold something, numbered from 1, split at commas or white space.
+
+    One at a time, so that the first wrong one ends it: all of them split take 20 times the file.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content(path, limit).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} is missing; data/ must hold CelebA's layout") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file") from None
-    lines = text.split("\n")
-    first = next((line for line in lines if line.strip()), "")
-    # The official attribute file begins with a lone number: look at the line below it, too.
-    comma = "," in first or (_is_number(first.strip()) and "," in "".join(lines[:3]))
-    return [
-        (number, [cell.strip() for cell in line.split(",")] if comma else line.split())
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
+    # The official attribute file begins with a lone number: look at the lines below it, too.
+    first = list(islice(filter(str.strip, _lines(path, text)), 3))
+    comma = "," in "".join(first if first and _is_number(first[0].strip()) else first[:1])
+    for number, line in enumerate(_lines(path, text), start=1):
+        if line.strip():
+            yield number, [cell.strip() for cell in line.split(",")] if comma else line.split()
+
+
+def _lines(path: Path, text: str) -> Iterator[str]:
+    """The lines of a text, however they end; InputError for one that no list has."""
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        if len(line) > LINE_LENGTH:
+            raise InputError(f"{path}, line {number}: longer than {LINE_LENGTH:,} characters")
+        yield line
 
 
 def _is_number(text: str) -> bool:

@@ -2,11 +2,37 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from pydantic import Field
+
+from faceverify.schema import Part
 from faceverify.summary import ENDS, FIGURES, MORE_IS_BETTER, Figures, interval, markdown
 
 NOISE, UNKNOWN = "within noise", "no interval"
+
+
+class Entry(Part):
+    """A dependency or an output, as `dvc.lock` and `.dvc` files describe it."""
+
+    path: str
+    md5: str
+    size: int | None = None
+    nfiles: int | None = None
+
+
+class Stage(Part):
+    """What `dvc.lock` says of a stage, or a `.dvc` file of its data."""
+
+    deps: list[Entry] = Field(default_factory=list)
+    outs: list[Entry] = Field(default_factory=list)
+    params: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+
+class Lock(Part):
+    """The whole of `dvc.lock`."""
+
+    stages: dict[str, Stage] | None = None
 
 
 class Out(NamedTuple):

@@ -17,6 +17,7 @@ from faceverify.errors import InputError
 # A spreadsheet takes a cell that begins so for a formula.
 FORMULA_STARTS = tuple("=+-@\t\r\n")
 NAME_BYTES = 255  # of a file name, on every usual file system
+JSON_BYTES = 256 * 2**20  # twice what the landmarks of all faces of CelebA take
 
 
 @contextmanager
@@ -102,7 +103,7 @@ def content(path: Path, limit: int) -> bytes:
 def read_json(path: Path) -> object:
     """Parse a JSON file; one that is missing or broken is an `InputError` that names it."""
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(content(path, JSON_BYTES))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run `dvc repro` to make it") from None
     except ValueError as error:

@@ -1,6 +1,7 @@
 """The tunables: their names, types and ranges, checked as a whole before any work starts."""
 
 import itertools
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -10,7 +11,10 @@ from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 
 from faceverify.errors import InputError
+from faceverify.files import content
 from faceverify.schema import (
+    MOST,
+    STRONGEST,
     Angle,
     Architecture,
     Capture,
@@ -34,7 +38,10 @@ WORKERS = r"^(loky|(tcp|tls)://[^\s/]+:[0-9]{1,5})$"
 RESERVED = ("ensemble", "dlib")
 # alpha is left out: a member that fixed it would make `-S alpha=...` pass it by.
 OVERRIDABLE = ("lr", "dropout", "l2", "beta", "gamma", "delta", "seed")
-
+FILE_BYTES = 2**18  # fifty times the shipped file; YAML takes seconds for a megabyte
+SCALAR_LENGTH = 4300  # characters of one value; Python reads no number of more digits
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MERGE = "tag:yaml.org,2002:merge"
 
 _Kind = TypeVar("_Kind", bound="Group")
 
@@ -47,7 +54,7 @@ class Select(Group):
     ]
     require: list[str]
     exclude: list[str]
-    faces_per_identity: Annotated[int, Field(ge=4)]
+    faces_per_identity: Annotated[int, Field(ge=4, le=MOST)]
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "Select":
@@ -93,7 +100,7 @@ class Evaluate(Group):
 
     fmr_factor: Annotated[Number, Field(ge=1)]
     genuine_per_identity: Count | None
-    resamples: Annotated[int, Field(ge=100)]
+    resamples: Annotated[int, Field(ge=100, le=MOST)]
 
 
 class Training(Group):
@@ -103,7 +110,7 @@ class Training(Group):
     beta: Weight
     gamma: Weight
     delta: Angle
-    lr: Annotated[Number, Field(gt=0)]
+    lr: Annotated[Number, Field(gt=0, le=STRONGEST)]
     dropout: Dropout
     l2: Weight
     threshold: Angle
@@ -171,9 +178,21 @@ class _Loader(yaml.SafeLoader):
             raise ComposerError(None, None, "write the value out instead of an alias", mark)
         return super().compose_node(parent, index)
 
+    def construct_scalar(self, node: yaml.Node) -> str:
+        value = super().construct_scalar(node)
+        if len(value) > SCALAR_LENGTH:
+            said = f"a value of more than {SCALAR_LENGTH:,} characters"
+            raise ConstructorError(None, None, said, node.start_mark)
+        if ":" in value and node.tag in NUMBERS:  # 1:30 would be 90
+            raise ConstructorError(None, None, "write the number without colons", node.start_mark)
+        return value
+
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         known = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.tag == MERGE:  # its keys would not be seen here
+                said = "write the keys out instead of merging them"
+                raise ConstructorError(None, None, said, key.start_mark)
             if key.value in known:
                 raise ConstructorError(None, None, "this key comes twice", key.start_mark)
             known.add(key.value)
@@ -198,13 +217,20 @@ def read(path: Path, kind: type[_Kind]) -> _Kind:
     not YAML, a key that is unknown or missing, a value of a wrong type or out of its range.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = yaml.load(content(path, FILE_BYTES).decode("utf-8"), _Loader)
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run this from the repository's root") from None
     except RecursionError:
         raise InputError(f"{path} is not valid YAML: it is nested too deeply") from None
     # Not UTF-8, an impossible date, a tag on what it does not fit: PyYAML lets much through.
-    except (ValueError, LookupError, AttributeError, TypeError, yaml.YAMLError) as error:
+    except (
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        yaml.YAMLError,
+    ) as error:
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no parameters")
@@ -223,7 +249,8 @@ def _check_weight_files(path: Path, parameters: Parameters) -> None:
             continue
         key = f"{f'members.{name}' if part in parameters.members[name] else 'model'}.{part}"
         file, home = path.parent / weights, path.parent / "pretrained"
-        if not file.resolve().is_relative_to(home.resolve()):
+        # Path.resolve refuses a link that leads to itself with a RuntimeError.
+        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(home)):
             raise InputError(f"{path}: {key}: {weights} must lie in pretrained/")
         if not file.is_file():
             raise InputError(f"{path}: {key}: there is no file {weights}")

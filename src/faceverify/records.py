@@ -1,5 +1,6 @@
 """Pairs as TFRecord files, written in their final order and read in any order."""
 
+from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -11,12 +12,13 @@ from google.protobuf.message import DecodeError
 
 from faceverify import backend
 from faceverify.errors import InputError
-from faceverify.files import folder_files, is_plain, replacing_folder
+from faceverify.files import folder_files, is_plain
 
 # TensorFlow's guide advises files of 100 to 200 MB; https://www.tensorflow.org/tutorials/load_data/tfrecord
 FILE_BYTES = 150_000_000
 # What a record holds beside its photos: 2 x 136 floats, names, keys and framing.
 OVERHEAD_BYTES = 1_400
+LEAST_BYTES = 2 * 136 * 4  # of a record: its targets
 
 
 class PairRecord(NamedTuple):
@@ -32,7 +34,7 @@ class PairRecord(NamedTuple):
 
 
 def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequence[int]) -> None:
-    """Write records, in the order given, into TFRecord files of about 150 MB in `folder`.
+    """Write records, in the order given, into TFRecord files of about 150 MB in a new `folder`.
 
     `photo_bytes` says how many bytes the photos of each record have, so that the number of files
     is known before the first one is written; one record is in memory at a time.
@@ -42,7 +44,8 @@ def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequ
     # A record larger than a file would leave numbers out: number the files that come about.
     used, file_of = np.unique((ends - 1) * count // ends[-1], return_inverse=True)
     count = len(used)
-    with backend.os_errors(), replacing_folder(folder) as temporary:
+    folder.mkdir(parents=True)
+    with backend.os_errors():
         writer, current = None, -1
         for number, record in zip(file_of.tolist(), records, strict=True):
             if number != current:
@@ -50,7 +53,7 @@ def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequ
                     writer.close()
                 current = number
                 name = f"{number:05d}-of-{count:05d}.tfrecord"
-                writer = tf.io.TFRecordWriter(str(temporary / name))
+                writer = tf.io.TFRecordWriter(str(folder / name))
             writer.write(_encode(record))
         writer.close()
 
@@ -63,23 +66,25 @@ class PairRecords(Sequence):
 
     def __init__(self, folder: Path) -> None:
         """Index the folder's files; InputError when there are none or one is damaged."""
-        self._places: list[tuple[Path, int]] = []
-        paths = folder_files(folder) if folder.is_dir() else []
-        for path in paths:
+        self._paths = folder_files(folder) if folder.is_dir() else []
+        self._files, self._starts = array("i"), array("q")  # of each record
+        for number, path in enumerate(self._paths):
             if path.stat().st_size == 0:
                 raise InputError(f"{path} is empty; run `dvc repro`")
             with path.open("rb", buffering=0) as file:
-                self._places += [(path, start) for start in _starts(file, path)]
-        if not self._places:
+                starts = _starts(file, path)
+            self._files.extend([number] * len(starts))
+            self._starts.extend(starts)
+        if not self._starts:
             raise InputError(f"{folder} holds no records; run `dvc repro` to make them")
 
     def __len__(self) -> int:
         """How many pairs there are."""
-        return len(self._places)
+        return len(self._starts)
 
     def __getitem__(self, index: int) -> PairRecord:
         """Read, check and decode one record; InputError, naming file and place, when damaged."""
-        path, start = self._places[index]
+        path, start = self._paths[self._files[index]], self._starts[index]
         with path.open("rb", buffering=0) as file:
             file.seek(start)
             length = int.from_bytes(file.read(12)[:8], "little")
@@ -92,9 +97,9 @@ class PairRecords(Sequence):
             raise InputError(f"{path}, byte {start}: not a pair record ({error})") from None
 
 
-def _starts(file: BinaryIO, path: Path) -> list[int]:
+def _starts(file: BinaryIO, path: Path) -> array:
     """Where each record begins: 8 bytes length, 4 its checksum, the payload, 4 its checksum."""
-    starts, position, end = [], 0, path.stat().st_size
+    starts, position, end = array("q"), 0, path.stat().st_size
     while position < end:
         file.seek(position)
         header = file.read(12)
@@ -102,6 +107,9 @@ def _starts(file: BinaryIO, path: Path) -> list[int]:
         whole = len(header) == 12 and position + 16 + length <= end
         if not whole or _masked_crc(header[:8]) != int.from_bytes(header[8:], "little"):
             raise InputError(f"{path}, byte {position}: the file is damaged; run `dvc repro`")
+        if length < LEAST_BYTES:
+            said = f"not a pair record ({length} bytes)"
+            raise InputError(f"{path}, byte {position}: {said}; run `dvc repro`")
         starts.append(position)
         position += 16 + length
     return starts

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from faceverify.errors import InputError
+from faceverify.schema import check as check_values
 
 
 def check(rev: str) -> None:
@@ -24,17 +25,18 @@ def committed(rev: str, name: str) -> str | None:
     return run("git", "show", f"{rev}:{name}")
 
 
-def parsed(rev: str, name: str, parse: Callable[[str], object]) -> Mapping:
-    """A JSON or YAML file as it was committed; empty where it was not there."""
+def parsed(
+    rev: str, name: str, parse: Callable[[str], object], kind: object = dict[str, object]
+) -> Mapping:
+    """A JSON or YAML file of some kind as it was committed; empty where it was not there."""
     text = committed(rev, name)
     if text is None:
         return {}
     try:
         value = parse(text)
-    except (ValueError, yaml.YAMLError):
-        value = None
-    if not isinstance(value, dict):
-        raise InputError(f"{name} of {rev} is damaged; run `dvc repro` and commit it")
+    except (ValueError, RecursionError, yaml.YAMLError):
+        raise InputError(f"{name} of {rev} is damaged; run `dvc repro` and commit it") from None
+    check_values(kind, value, f"{name} of {rev}")
     return value
 
 

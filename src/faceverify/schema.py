@@ -4,7 +4,17 @@ import math
 import reprlib
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from faceverify.errors import InputError
 
 
 def _number(value: object) -> object:
@@ -22,8 +32,12 @@ _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxlong = _brief.maxother = 100
 
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[Number, Field(ge=0)]
+MOST = 1_000_000  # of anything that is counted: beyond it a run never ends
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # no string, as in JSON
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Units = Annotated[int, Field(ge=1, le=10_000)]  # of a layer
+STRONGEST = 1e12  # training computes in float32, which ends at 3e38, squares and sums included
+Weight = Annotated[Number, Field(ge=0, le=STRONGEST)]
 Dropout = Annotated[Number, Field(ge=0, lt=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
@@ -38,6 +52,12 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+class Part(BaseModel):
+    """What is read of a file that a stage or DVC has written: no other types; more keys may be."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
 class Architecture(Group):
     """The model's parts; see `faceverify.model` for what each is."""
 
@@ -45,9 +65,9 @@ class Architecture(Group):
     brain_layer: str
     brain_view: Annotated[int, Field(ge=32, le=218)]
     brain_trainable: bool
-    head_filters: Count
-    neck_units: Annotated[list[Count], Field(min_length=1, max_length=10)]
-    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    head_filters: Units
+    neck_units: Annotated[list[Units], Field(min_length=1, max_length=10)]
+    tail_units: Annotated[list[Units], Field(min_length=2, max_length=2)]
 
 
 class Capture(Group):
@@ -70,6 +90,16 @@ class Capture(Group):
         if self.min_brightness >= self.max_brightness:
             raise ValueError("min_brightness must be below max_brightness")
         return self
+
+
+def check(kind: object, values: object, where: str) -> None:
+    """Raise InputError, naming `where` and the first wrong place, unless `values` fit a type."""
+    try:
+        TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        place, what = first_fault(error)
+        fault = f"{place + ': ' if place else ''}{what}"
+        raise InputError(f"{where} is damaged: {fault}; run `dvc repro`") from None
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:

@@ -2,6 +2,10 @@
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
+from faceverify.schema import Finite, Part
+
 # Name -> whether more of it is better. Each comes with _low and _high.
 MORE_IS_BETTER = {
     "accuracy": True,
@@ -16,6 +20,41 @@ ENDS = ("", "_low", "_high")
 
 # A figure, or nothing where it is undefined.
 Figures = Mapping[str, float | None]
+# The same by model or by group, for `schema.check`.
+FIGURES_BY_NAME = dict[str, dict[str, Finite | None]]
+
+
+class Contrast(Part):
+    """What `fairness.report` says of an attribute, as far as it is shown."""
+
+    higher: str
+    lower: str
+    fmr_ratio: Finite | None
+    fmr_ratio_low: Finite | None
+    fmr_ratio_high: Finite | None
+    verdict: str
+
+
+class Fairness(Part):
+    """What `fairness.report` gives."""
+
+    factor: Finite
+    attributes: dict[str, Contrast]
+
+
+class Report(Part):
+    """What `evaluate` says of a model, as far as people are shown it; some have no groups."""
+
+    train: dict[str, Finite | None] = Field(default_factory=dict)
+    val: dict[str, Finite | None] = Field(default_factory=dict)
+    groups: FIGURES_BY_NAME = Field(default_factory=dict)
+    fairness: Fairness | None = None
+
+
+class EnsembleDetails(Part):
+    """What is shown of `details.json`."""
+
+    ensemble: Report | None = None
 
 
 def of(figures: Figures) -> dict[str, float | None]:

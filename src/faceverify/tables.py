@@ -1,6 +1,7 @@
 """What stages hand to each other in CSV and JSON, read with every value checked."""
 
 import csv
+import io
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from faceverify.errors import InputError
-from faceverify.files import is_plain, read_json, replacing
+from faceverify.files import content, is_plain, read_json, replacing
 from faceverify.photos import FARTHEST
 
 LANDMARK_NUMBERS = 136
+TABLE_BYTES = 128 * 2**20  # a million pairs
 
 
 class Column(NamedTuple):
@@ -45,7 +47,8 @@ def read(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
     Raises InputError, naming file and line, for another table.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        data = io.BytesIO(content(path, TABLE_BYTES))
+        with io.TextIOWrapper(data, encoding="utf-8", newline="") as file:
             reader = csv.reader(file, strict=True)
             if next(reader, None) != list(columns):
                 raise InputError(f"{path}, line 1: expected the columns {','.join(columns)}")

@@ -84,6 +84,8 @@ def _cluster(address: str) -> Iterator[Any]:
     # What they have to say comes as one line.
     for name in ("distributed", "distributed.client"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    if address.startswith("tls://"):
+        _check_certificates(address)
     try:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -104,6 +106,24 @@ def _cluster(address: str) -> Iterator[Any]:
                 f"workers: {address} lost its scheduler; start it again, and run the same command "
                 "again"
             ) from None
+
+
+def _check_certificates(address: str) -> None:
+    # A client without them fails late, and once more when it is taken down.
+    from distributed import Security
+
+    try:
+        found = Security().get_connection_args("client")["ssl_context"]
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"workers: the certificates for {address} that Dask's configuration names under "
+            f"distributed.comm.tls cannot be used ({error})"
+        ) from None
+    if found is None:
+        raise InputError(
+            f"workers: {address} needs certificates: name them in Dask's configuration, "
+            "distributed.comm.tls.ca-file, .client.cert and .client.key"
+        )
 
 
 def _check_cluster(client, address: str) -> None:
