@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceverify import photo_files
+from faceverify import photo_files, photos
+from faceverify.errors import UnusableError
 from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 from phone import encoded, phone_photo
 
@@ -168,6 +169,38 @@ def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(photo):
     scan = data[start : data.index(b"\xff\xc4", start)]
     bomb = data[:start] + scan * 500 + data[start:]
     assert str(refused(bomb)).startswith("the JPEG is built abnormally")
+
+
+def jpeg_segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def scan_header(data: bytes) -> tuple[int, bytes]:
+    """Where the first scan of a JPEG begins, and its header."""
+    start = data.index(b"\xff\xda")
+    return start, data[start : start + 2 + int.from_bytes(data[start + 2 : start + 4])]
+
+
+@pytest.mark.parametrize("marker", [0x02, 0xBF, 0xF0, 0xFE], ids=hex)
+def test_scans_that_a_length_would_hide_are_counted(photo, marker):
+    data = encoded(photo, progressive=True)
+    start, header = scan_header(data)
+    hidden = jpeg_segment(marker, (header + b"\0") * 500)
+    bomb = data[:start] + header + b"\0" + hidden + data[start:]
+    assert str(refused(bomb)).startswith("the JPEG is built abnormally")
+    with pytest.raises(UnusableError, match="a JPEG of more than 100 scans"):
+        photos.decode(bomb)
+
+
+@pytest.mark.parametrize("marker", [0xE1, 0xFE], ids=["EXIF", "comment"])
+def test_scans_of_a_thumbnail_and_of_what_is_behind_the_photo_do_not_count(photo, marker):
+    data = encoded(photo, progressive=True)
+    start, header = scan_header(data)
+    many = (header + b"\0") * 500
+    large = data[:start] + jpeg_segment(marker, many) + data[start:]
+    np.testing.assert_array_equal(photos.decode(large), photos.decode(data))
+    expected = photo_files.decode(data).pixels
+    np.testing.assert_array_equal(photo_files.decode(large + many).pixels, expected)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])

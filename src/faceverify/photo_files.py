@@ -17,7 +17,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from faceverify.photos import MAX_BYTES, MAX_PIXELS, MAX_SCANS, START_OF_SCAN, jpeg_markers
+from faceverify.photos import MAX_BYTES, MAX_PIXELS, has_many_scans
 from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -112,20 +112,14 @@ def _decode(data: bytes) -> Photo:
     if image.width * image.height > limit:
         raise _too_many_pixels(limit)
     if image.format in ("JPEG", "MPO"):
-        _check_scans(data)
+        if has_many_scans(data):
+            raise UnreadablePhotoError("the JPEG is built abnormally; send another photo")
         _draft(image)
     with _large if image.width * image.height > LARGE else contextlib.nullcontext():
         image.load()
         pixels = _pixels(image)
     pixels = np.ascontiguousarray(_turned(pixels, _orientation(image)))
     return Photo(pixels, longest / max(pixels.shape))
-
-
-def _check_scans(data: bytes) -> None:
-    if data.count(bytes([0xFF, START_OF_SCAN])) <= MAX_SCANS:
-        return  # at no cost, for nearly every photo; a video behind it holds such bytes by chance
-    if sum(marker == START_OF_SCAN for marker, _ in jpeg_markers(data)) > MAX_SCANS:
-        raise UnreadablePhotoError("the JPEG is built abnormally; send another photo")
 
 
 def _draft(image: Image.Image) -> None:
