@@ -513,6 +513,31 @@ def test_as_a_command_it_ends_with_one_line_for_a_mistake_and_with_1_for_finding
     assert line.startswith("audit_data.py: error: data/identity_CelebA.txt, line 1: expected")
 
 
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(5 * 2**30)
+
+
+NO_PHOTOS = {
+    "sparse": (sparse, "larger than 64 MB"),
+    "pipe": (os.mkfifo, "not a file"),
+    "folder": (os.mkdir, "not a file"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "not a file"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PHOTOS)
+def test_what_is_no_photo_file_is_a_row_and_is_not_read(small, audited, kind):
+    make, reason = NO_PHOTOS[kind]
+    path = small / "data/img_align_celeba/000001.png"
+    path.unlink()
+    make(path)
+    assert audited(small)[0] == audit_data.FOUND
+    (row, *_) = findings(small)
+    assert (row["kind"], row["photo"]) == ("unreadable", "000001.png")
+    assert row["remedy"] == f"{reason}: restore it or remove the row"
+
+
 def test_a_name_like_a_formula_is_refused(small, audited):
     rename(small, "=1+1.png")
     with pytest.raises(InputError, match=r"line 1: '=1\+1\.png' is not a plain file name"):

@@ -1,5 +1,6 @@
 """Photos as the model sees them: one decoder and one resize, for training and for `verify`."""
 
+import errno
 import math
 import re
 import stat
@@ -25,6 +26,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 FARTHEST = 10_000
 # Why a photo fails that the lists name and the folder lacks.
 MISSING = "missing file"
+_NO_FILE = "not a file"
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 # A progressive JPEG has about 10 scans. Each takes a pass over all pixels and only a few bytes
@@ -46,15 +48,19 @@ def read(folder: Path, name: str) -> bytes:
     """Read a photo of the data, still encoded; `name` is a plain file name.
 
     Raises UnusableError for one that is missing, larger than MAX_BYTES, or no regular file:
-    reading a pipe could wait forever.
+    reading a pipe could wait forever, and a link can lead to itself.
     """
     path = inside(folder, name)
     try:
         status = path.stat()
     except FileNotFoundError:
         raise UnusableError(MISSING) from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UnusableError(_NO_FILE) from None
     if not stat.S_ISREG(status.st_mode):
-        raise UnusableError("not a file")
+        raise UnusableError(_NO_FILE)
     if status.st_size > MAX_BYTES:
         raise UnusableError(f"larger than {MAX_BYTES // 2**20} MB")
     return path.read_bytes()
