@@ -457,6 +457,12 @@ def test_a_mistake_ends_in_one_line_and_leaves_the_earlier_report(small, monkeyp
     assert not list(small.glob(".audit*"))
 
 
+def test_a_folder_whose_name_is_not_text_is_refused(small):
+    (small / "data").rename(small / os.fsdecode(b"s\xff"))
+    line = error_line(run_script("audit_data.py", small, "--data", os.fsdecode(b"s\xff")))
+    assert line == r"audit_data.py: error: --data: s\udcff is no name in UTF-8; rename the folder"
+
+
 @pytest.fixture
 def look(small):
     """The arguments of a look at one photo."""
