@@ -123,6 +123,55 @@ def test_of_two_identities_that_are_one_person_the_smaller_is_named():
     assert {finding.remedy for finding in audit.find(rows, seen, LIMITS)} == {"label it 3"}
 
 
+def corrected(rows, seen, findings):
+    """Rows and looks after every remedy: relabelled where it says so, else removed."""
+    kept = np.ones(len(rows), bool)
+    rows = list(rows)
+    for finding in findings:
+        if finding.label is None:
+            kept[finding.row] = False
+        else:
+            rows[finding.row] = rows[finding.row]._replace(identity=finding.label)
+    columns = [np.asarray(column)[kept] for column in seen]
+    return [row for row, keep in zip(rows, kept, strict=True) if keep], looks.Looks(*columns)
+
+
+@pytest.mark.parametrize("counts", [(4, 3, 3), (3, 3, 4), (3, 3, 3)])
+def test_all_identities_of_one_person_become_one(counts):
+    rows, seen = made([(1, 0, counts[0]), (101, 0, counts[1]), (102, 0, counts[2]), (5, 1, 10)])
+    kept = 102 if counts[2] == 4 else 1
+    limits = LIMITS._replace(faces_per_identity=9)
+    findings = audit.find(rows, seen, limits)
+    assert {finding.kind for finding in findings} == {"one_person"}
+    assert {rows[finding.row].identity for finding in findings} == {1, 101, 102} - {kept}
+    assert {finding.remedy for finding in findings} == {f"label it {kept}"}
+    assert audit.find(*corrected(rows, seen, findings), limits) == []
+
+
+def test_identities_that_only_a_third_one_connects_become_one():
+    rows, seen = made([(1, 0, 3), (2, 0, 3), (3, 0, 3)])
+    seen.descriptors[:3, 100] += 0.3
+    seen.descriptors[6:, 100] -= 0.3
+    findings = audit.find(rows, seen, LIMITS)
+    assert [(f.row, f.label) for f in findings] == [(row, 1) for row in range(3, 9)]
+    near, far = findings[0].distance, findings[-1].distance
+    assert near < LIMITS.alike < far
+
+
+def test_what_the_other_findings_take_away_does_not_count_as_usable():
+    rows, seen = made([(1, 0, 5), (2, 1, 4), (2, 0, 1), (3, 2, 4), (3, 9, 1), (4, 3, 5)])
+    digests = [*seen.digests[:9], seen.digests[0], *seen.digests[10:]]
+    seen, limits = seen._replace(digests=digests), LIMITS._replace(faces_per_identity=5)
+    findings = audit.find(rows, seen, limits)
+    assert [(f.kind, f.row) for f in findings] == [
+        ("same_bytes", 9),
+        ("mislabelled", 14),
+        *(("too_few", row) for row in (5, 6, 7, 8, 10, 11, 12, 13)),
+    ]
+    assert findings[-1].remedy.startswith("4 of 5 usable faces")
+    assert audit.find(*corrected(rows, seen, findings), limits) == []
+
+
 def test_two_photos_are_too_few_to_join_two_identities_and_are_named_by_themselves():
     kinds = found(*made([(7, 0, 2), (3, 0, 4)]))
     assert kinds == [("mislabelled", 0, 2), ("mislabelled", 1, 2)]
