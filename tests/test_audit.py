@@ -116,6 +116,13 @@ def test_a_copy_is_alike_in_face_and_in_picture(face, picture):
     assert kinds == ([expected] if expected else [])
 
 
+def test_a_mirrored_copy_is_a_copy():
+    rows, seen = made([(1, 0, 5), (2, 1, 5)])
+    seen.descriptors[5] = seen.descriptors[0]
+    seen.thumbnails[5] = seen.thumbnails[0].reshape(16, 16)[:, ::-1].reshape(-1)
+    assert found(rows, seen, LIMITS._replace(far=2, alike=0)) == [("same_photo", 5, 0)]
+
+
 def test_of_two_identities_that_are_one_person_the_smaller_is_named():
     rows, seen = made([(7, 0, 3), (3, 0, 4), (9, 1, 4)])
     expected = [("one_person", row, 3) for row in range(3)]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceverify.annotations import IdentityRow
-from faceverify.looks import Looks
+from faceverify.looks import THUMBNAIL, Looks
 
 # What each kind means, the worst first: a row is named once, by the first kind that it has.
 KINDS = {
@@ -162,9 +162,13 @@ def _people(photos: Labelled) -> People:
 
 
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """How alike the pictures of each pair are, whatever their brightness and contrast, -1 .. 1."""
+    """How alike the pictures of each pair are, -1 .. 1.
+
+    Whatever their brightness and contrast, and if one of them is mirrored.
+    """
     first, second = (_standard(thumbnails[side]) for side in pairs.T)
-    return np.einsum("ij,ij->i", first, second)
+    mirrored = second.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(second.shape)
+    return np.maximum(*(np.einsum("ij,ij->i", first, other) for other in (second, mirrored)))
 
 
 def _standard(thumbnails: np.ndarray) -> np.ndarray:
