@@ -44,6 +44,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder in CelebA's layout")
     data = parser.parse_args().data
     settings = parameters.load(Path("params.yaml"))
+    try:
+        str(data).encode()
+    except UnicodeEncodeError:  # the report, which names places in it, is in UTF-8
+        raise errors.InputError(f"--data: {data} is no name in UTF-8; rename the folder") from None
 
     lists, folder = data / "identity_CelebA.txt", data / "img_align_celeba"
     rows = annotations.read_identity_rows(lists)

@@ -116,11 +116,67 @@ def test_a_copy_is_alike_in_face_and_in_picture(face, picture):
     assert kinds == ([expected] if expected else [])
 
 
+def test_a_mirrored_copy_is_a_copy():
+    rows, seen = made([(1, 0, 5), (2, 1, 5)])
+    seen.descriptors[5] = seen.descriptors[0]
+    seen.thumbnails[5] = seen.thumbnails[0].reshape(16, 16)[:, ::-1].reshape(-1)
+    assert found(rows, seen, LIMITS._replace(far=2, alike=0)) == [("same_photo", 5, 0)]
+
+
 def test_of_two_identities_that_are_one_person_the_smaller_is_named():
     rows, seen = made([(7, 0, 3), (3, 0, 4), (9, 1, 4)])
     expected = [("one_person", row, 3) for row in range(3)]
     assert found(rows, seen) == expected
     assert {finding.remedy for finding in audit.find(rows, seen, LIMITS)} == {"label it 3"}
+
+
+def corrected(rows, seen, findings):
+    """Rows and looks after every remedy: relabelled where it says so, else removed."""
+    kept = np.ones(len(rows), bool)
+    rows = list(rows)
+    for finding in findings:
+        if finding.label is None:
+            kept[finding.row] = False
+        else:
+            rows[finding.row] = rows[finding.row]._replace(identity=finding.label)
+    columns = [np.asarray(column)[kept] for column in seen]
+    return [row for row, keep in zip(rows, kept, strict=True) if keep], looks.Looks(*columns)
+
+
+@pytest.mark.parametrize("counts", [(4, 3, 3), (3, 3, 4), (3, 3, 3)])
+def test_all_identities_of_one_person_become_one(counts):
+    rows, seen = made([(1, 0, counts[0]), (101, 0, counts[1]), (102, 0, counts[2]), (5, 1, 10)])
+    kept = 102 if counts[2] == 4 else 1
+    limits = LIMITS._replace(faces_per_identity=9)
+    findings = audit.find(rows, seen, limits)
+    assert {finding.kind for finding in findings} == {"one_person"}
+    assert {rows[finding.row].identity for finding in findings} == {1, 101, 102} - {kept}
+    assert {finding.remedy for finding in findings} == {f"label it {kept}"}
+    assert audit.find(*corrected(rows, seen, findings), limits) == []
+
+
+def test_identities_that_only_a_third_one_connects_become_one():
+    rows, seen = made([(1, 0, 3), (2, 0, 3), (3, 0, 3)])
+    seen.descriptors[:3, 100] += 0.3
+    seen.descriptors[6:, 100] -= 0.3
+    findings = audit.find(rows, seen, LIMITS)
+    assert [(f.row, f.label) for f in findings] == [(row, 1) for row in range(3, 9)]
+    near, far = findings[0].distance, findings[-1].distance
+    assert near < LIMITS.alike < far
+
+
+def test_what_the_other_findings_take_away_does_not_count_as_usable():
+    rows, seen = made([(1, 0, 5), (2, 1, 4), (2, 0, 1), (3, 2, 4), (3, 9, 1), (4, 3, 5)])
+    digests = [*seen.digests[:9], seen.digests[0], *seen.digests[10:]]
+    seen, limits = seen._replace(digests=digests), LIMITS._replace(faces_per_identity=5)
+    findings = audit.find(rows, seen, limits)
+    assert [(f.kind, f.row) for f in findings] == [
+        ("same_bytes", 9),
+        ("mislabelled", 14),
+        *(("too_few", row) for row in (5, 6, 7, 8, 10, 11, 12, 13)),
+    ]
+    assert findings[-1].remedy.startswith("4 of 5 usable faces")
+    assert audit.find(*corrected(rows, seen, findings), limits) == []
 
 
 def test_two_photos_are_too_few_to_join_two_identities_and_are_named_by_themselves():
@@ -457,6 +513,12 @@ def test_a_mistake_ends_in_one_line_and_leaves_the_earlier_report(small, monkeyp
     assert not list(small.glob(".audit*"))
 
 
+def test_a_folder_whose_name_is_not_text_is_refused(small):
+    (small / "data").rename(small / os.fsdecode(b"s\xff"))
+    line = error_line(run_script("audit_data.py", small, "--data", os.fsdecode(b"s\xff")))
+    assert line == r"audit_data.py: error: --data: s\udcff is no name in UTF-8; rename the folder"
+
+
 @pytest.fixture
 def look(small):
     """The arguments of a look at one photo."""
@@ -511,6 +573,31 @@ def test_as_a_command_it_ends_with_one_line_for_a_mistake_and_with_1_for_finding
     rename_back.write_text("absent.png one\n")
     line = error_line(run_script("audit_data.py", small))
     assert line.startswith("audit_data.py: error: data/identity_CelebA.txt, line 1: expected")
+
+
+def sparse(path):
+    with path.open("wb") as file:
+        file.truncate(5 * 2**30)
+
+
+NO_PHOTOS = {
+    "sparse": (sparse, "larger than 64 MB"),
+    "pipe": (os.mkfifo, "not a file"),
+    "folder": (os.mkdir, "not a file"),
+    "link to itself": (lambda path: path.symlink_to(path.name), "not a file"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_PHOTOS)
+def test_what_is_no_photo_file_is_a_row_and_is_not_read(small, audited, kind):
+    make, reason = NO_PHOTOS[kind]
+    path = small / "data/img_align_celeba/000001.png"
+    path.unlink()
+    make(path)
+    assert audited(small)[0] == audit_data.FOUND
+    (row, *_) = findings(small)
+    assert (row["kind"], row["photo"]) == ("unreadable", "000001.png")
+    assert row["remedy"] == f"{reason}: restore it or remove the row"
 
 
 def test_a_name_like_a_formula_is_refused(small, audited):

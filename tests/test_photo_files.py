@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceverify import photo_files
+from faceverify import photo_files, photos
+from faceverify.errors import UnusableError
 from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 from phone import encoded, phone_photo
 
@@ -157,6 +158,49 @@ def test_a_decompression_bomb_is_refused_by_its_header(size):
     assert "64 megapixels" in str(fault)
 
 
+def tiled(side: int, *extra: tuple[int, int, int], order: str = "<", big: bool = False) -> bytes:
+    """A grey TIFF of 640 x 640 in one tile; `extra` tags (number, type, value) come first."""
+    packed = zlib.compress(bytes(side * side), 9)
+    start, entry = (16, "HHQQ") if big else (8, "HHII")
+    tags = [(322, 4, side), (323, 4, side)]
+    tags = [(256, 4, 640), (257, 4, 640), (258, 3, 8), (259, 3, 8), (262, 3, 1), *extra, *tags]
+    size = start + struct.calcsize("=" + ("Q" if big else "H"))
+    size += (len(tags) + 2) * struct.calcsize("=" + entry) + (8 if big else 4)
+    tags += [(324, 4, size), (325, 4, len(packed))]
+    data = b"II" if order == "<" else b"MM"
+    data += struct.pack(order + ("HHHQQ" if big else "HIH"), *([43, 8, 0, 16] if big else [42, 8]),
+                        len(tags))  # fmt: skip
+    for number, kind, value in tags:
+        # A number that is shorter than its field stands at the field's beginning.
+        shift = 8 * ((8 if big else 4) - (2 if kind == 3 else 4)) if order == ">" else 0
+        data += struct.pack(order + entry, number, kind, 1, value << shift)
+    return data + bytes(8 if big else 4) + packed
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
+def test_a_tiff_in_one_tile_is_read_unless_the_tile_is_enormous(order, big):
+    assert photo_files.decode(tiled(640, order=order, big=big)).pixels.shape == (640, 640, 3)
+    assert "the TIFF is built abnormally" in str(refused(tiled(4112, order=order, big=big)))
+
+
+def test_a_tiff_that_only_libtiff_takes_for_a_bigtiff_is_refused():
+    assert "the TIFF is built abnormally" in str(refused(tiled(640, order=">", big=True)))
+
+
+@pytest.mark.parametrize("kind", [4, 9, 17])
+def test_of_a_tag_that_comes_twice_the_first_counts_even_of_an_odd_type(kind):
+    # As for libtiff; Pillow passes over a type that it does not know.
+    twice = tiled(640, (322, kind, 4112), (323, kind, 4112))
+    assert "the TIFF is built abnormally" in str(refused(twice))
+
+
+def test_a_tiff_of_endless_strips_is_refused():
+    data = encoded(Image.new("L", (8, 8)), "TIFF")
+    places = data.index(struct.pack("<HHI", 273, 4, 1))
+    data = data[: places + 2] + struct.pack("<HII", 1, 2**20 + 1, 0) + data[places + 12 :]
+    assert "the TIFF is built abnormally" in str(refused(data + bytes(2**20)))
+
+
 def test_webp_has_a_limit_of_its_own():
     data = encoded(Image.new("RGB", (5000, 4801)), "WEBP", method=0)
     assert "24 megapixels" in str(refused(data))
@@ -168,6 +212,38 @@ def test_a_jpeg_of_endless_scans_is_refused_before_it_is_decoded(photo):
     scan = data[start : data.index(b"\xff\xc4", start)]
     bomb = data[:start] + scan * 500 + data[start:]
     assert str(refused(bomb)).startswith("the JPEG is built abnormally")
+
+
+def jpeg_segment(marker: int, data: bytes) -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def scan_header(data: bytes) -> tuple[int, bytes]:
+    """Where the first scan of a JPEG begins, and its header."""
+    start = data.index(b"\xff\xda")
+    return start, data[start : start + 2 + int.from_bytes(data[start + 2 : start + 4])]
+
+
+@pytest.mark.parametrize("marker", [0x02, 0xBF, 0xF0, 0xFE], ids=hex)
+def test_scans_that_a_length_would_hide_are_counted(photo, marker):
+    data = encoded(photo, progressive=True)
+    start, header = scan_header(data)
+    hidden = jpeg_segment(marker, (header + b"\0") * 500)
+    bomb = data[:start] + header + b"\0" + hidden + data[start:]
+    assert str(refused(bomb)).startswith("the JPEG is built abnormally")
+    with pytest.raises(UnusableError, match="a JPEG of more than 100 scans"):
+        photos.decode(bomb)
+
+
+@pytest.mark.parametrize("marker", [0xE1, 0xFE], ids=["EXIF", "comment"])
+def test_scans_of_a_thumbnail_and_of_what_is_behind_the_photo_do_not_count(photo, marker):
+    data = encoded(photo, progressive=True)
+    start, header = scan_header(data)
+    many = (header + b"\0") * 500
+    large = data[:start] + jpeg_segment(marker, many) + data[start:]
+    np.testing.assert_array_equal(photos.decode(large), photos.decode(data))
+    expected = photo_files.decode(data).pixels
+    np.testing.assert_array_equal(photo_files.decode(large + many).pixels, expected)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])

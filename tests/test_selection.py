@@ -4,6 +4,7 @@ import bz2
 import csv
 import functools
 import json
+import os
 import platform
 import shutil
 import zlib
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 import select_faces
-from faceverify import alignment, files, landmarks, photos, selection
+from faceverify import alignment, baseline, files, landmarks, photos, selection
 from faceverify.annotations import Attributes
 from faceverify.errors import InputError, UnusableError
 from faceverify.files import inside
@@ -285,6 +286,13 @@ def test_a_file_that_is_no_predictor_is_refused(sample, tmp_path, name, known):
         summed(tmp_path / name)
     with pytest.raises(InputError, match=f"{name} is not (a dlib|dlib's published) landmark model"):
         landmarks.check_predictor(tmp_path / name)
+
+
+def test_dlibs_models_lie_in_a_folder_of_any_name(sample, tmp_path):
+    folder = tmp_path / os.fsdecode(b"s\xff")
+    folder.symlink_to(sample)
+    landmarks.check_predictor(folder / PREDICTOR)
+    baseline.check_network(folder / "dlib_face_recognition_resnet_model_v1.dat")
 
 
 @pytest.mark.parametrize("suffix", [".dat", ".dat.bz2"])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceverify.annotations import IdentityRow
-from faceverify.looks import Looks
+from faceverify.looks import THUMBNAIL, Looks
 
 # What each kind means, the worst first: a row is named once, by the first kind that it has.
 KINDS = {
@@ -44,13 +44,17 @@ class Limits(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A row to fix, by its index: the row that it was held against, how far off, what to do."""
+    """A row to fix, by its index: the row that it was held against, how far off, what to do.
+
+    `label` is the identity that the row belongs to, where the remedy leaves no other choice.
+    """
 
     kind: str
     row: int
     other: int | None
     distance: float | None
     remedy: str
+    label: int | None = None
 
 
 class People(NamedTuple):
@@ -72,12 +76,14 @@ class Labelled(NamedTuple):
 
     `identities` is int (n,). `sound`, bool (n,), says which have a face and no finding so far;
     `fit`, float (n,), how far each of those is from the centre of its identity's others, or inf.
+    `left` counts the faces of each identity once the findings so far are corrected.
     """
 
     identities: np.ndarray
     looks: Looks
     sound: np.ndarray
     fit: np.ndarray
+    left: Counter[int]
 
 
 def find(rows: Sequence[IdentityRow], looks: Looks, limits: Limits) -> list[Finding]:
@@ -87,7 +93,10 @@ def find(rows: Sequence[IdentityRow], looks: Looks, limits: Limits) -> list[Find
     named = np.zeros(len(rows), bool)
     for search in (_unreadable, _same_bytes, _one_person, _same_photo, _mislabelled, _too_few):
         sound = looks.faces & ~named
-        photos = Labelled(identities, looks, sound, fits(identities, looks.descriptors, sound))
+        fit = fits(identities, looks.descriptors, sound)
+        gained = (f.label for f in findings if f.label is not None and looks.faces[f.row])
+        left = Counter(identities[sound].tolist()) + Counter(gained)
+        photos = Labelled(identities, looks, sound, fit, left)
         found: dict[int, Finding] = {}
         for finding in search(photos, limits):
             found.setdefault(finding.row, finding)
@@ -153,9 +162,13 @@ def _people(photos: Labelled) -> People:
 
 
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """How alike the pictures of each pair are, whatever their brightness and contrast, -1 .. 1."""
+    """How alike the pictures of each pair are, -1 .. 1.
+
+    Whatever their brightness and contrast, and if one of them is mirrored.
+    """
     first, second = (_standard(thumbnails[side]) for side in pairs.T)
-    return np.einsum("ij,ij->i", first, second)
+    mirrored = second.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(second.shape)
+    return np.maximum(*(np.einsum("ij,ij->i", first, other) for other in (second, mirrored)))
 
 
 def _standard(thumbnails: np.ndarray) -> np.ndarray:
@@ -197,15 +210,28 @@ def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     people = _people(photos)
     several = np.flatnonzero(people.counts >= SEVERAL)
-    pairs, distances = close_pairs(people.centres[several], people.spreads[several], limits.alike)
+    pairs, _ = close_pairs(people.centres[several], people.spreads[several], limits.alike)
     pairs = several[pairs]
-    for i in np.argsort(distances, kind="stable"):
-        # The one with fewer photos gives way.
-        lesser, kept = sorted(pairs[i].tolist(), key=lambda place: (people.counts[place], -place))
-        identity = people.identities[kept]
+    for group in _joined(pairs.tolist()):
+        # The one with the most photos stays.
+        kept = min(group, key=lambda place: (-people.counts[place], place))
+        identity = int(people.identities[kept])
         other = int(np.flatnonzero(photos.identities == identity)[0])
-        for row in np.flatnonzero(photos.identities == people.identities[lesser]).tolist():
-            yield Finding("one_person", row, other, float(distances[i]), f"label it {identity}")
+        for place in group - {kept}:
+            apart = np.square(people.centres[place] - people.centres[kept]).sum()
+            distance = float(np.sqrt(apart + people.spreads[[place, kept]].sum()))
+            for row in np.flatnonzero(photos.identities == people.identities[place]).tolist():
+                remedy = f"label it {identity}"
+                yield Finding("one_person", row, other, distance, remedy, identity)
+
+
+def _joined(pairs: Sequence[Sequence[int]]) -> list[set[int]]:
+    """The groups of all that pairs connect, also by way of others."""
+    groups: dict[int, set[int]] = {}
+    for first, second in pairs:
+        group = groups.get(first, {first}) | groups.get(second, {second})
+        groups |= dict.fromkeys(group, group)
+    return list({id(group): group for group in groups.values()}.values())
 
 
 def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
@@ -239,9 +265,8 @@ def _likest(photos: Labelled, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _too_few(photos: Labelled, limits: Limits) -> Iterator[Finding]:
-    usable = Counter(photos.identities[photos.looks.faces].tolist())
     for row, identity in enumerate(photos.identities.tolist()):
-        if usable[identity] < limits.faces_per_identity:
-            faces = f"{usable[identity]} of {limits.faces_per_identity} usable faces"
+        if photos.left[identity] < limits.faces_per_identity:
+            faces = f"{photos.left[identity]} of {limits.faces_per_identity} usable faces"
             remedy = f"{faces}: add photos of {identity} or leave it out"
             yield Finding("too_few", row, None, None, remedy)

@@ -1,6 +1,7 @@
 """The baseline: dlib's face descriptor, 128 numbers whose distance below 0.6 means one person."""
 
 import functools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,4 +81,4 @@ def check_network(file: Path) -> None:
 
 @functools.cache
 def _model(file: Path) -> dlib.face_recognition_model_v1:
-    return dlib.face_recognition_model_v1(str(file))
+    return dlib.face_recognition_model_v1(os.fsencode(file))  # bytes: any name

@@ -3,6 +3,7 @@
 import bz2
 import functools
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,7 +91,7 @@ def predictor(file: Path) -> dlib.shape_predictor:
     _check_there(file)
     try:
         if file.suffix != ".bz2":
-            loaded = dlib.shape_predictor(str(file))
+            loaded = dlib.shape_predictor(os.fsencode(file))  # bytes: any name
         else:
             with tempfile.NamedTemporaryFile(suffix=".dat") as unpacked:
                 unpacked.writelines(_unpacked(file))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from faceverify import baseline, files
 from faceverify.errors import InputError, UnusableError
 from faceverify.landmarks import check_predictor, find_landmarks
-from faceverify.photos import MISSING, decode_aligned
+from faceverify.photos import decode_aligned, read
 
 # Change this when a look tells something else of the same photo: old ones are then left alone.
 FORMAT = "2"
@@ -23,7 +23,7 @@ THUMBNAIL = 16
 
 
 class Look(NamedTuple):
-    """One photo, by the SHA-256 of its file.
+    """One photo, by the SHA-256 of its file, which is empty for what is no file to read.
 
     `fault` says why it cannot be read, or is empty. `thumbnail` is uint8 (16, 16), grey;
     `descriptor` is dlib's, float32 (128,), or None where no face was found.
@@ -88,7 +88,8 @@ def _gathered(database: sqlite3.Connection, paths: list[Path], models: Models) -
     )
     known = {digest for (digest,) in database.execute("SELECT digest FROM looks")}
     bar = tqdm(paths, "Reading photos", unit="photo", disable=None)
-    digests = [files.sha256(path) if path.exists() else "" for path in bar]
+    found = [_digest(path) for path in bar]
+    digests, unread = ([pair[k] for pair in found] for k in (0, 1))
     wanted = dict(zip(digests, paths, strict=True))
     new = [path for digest, path in wanted.items() if digest and digest not in known]
     changed = []
@@ -101,7 +102,15 @@ def _gathered(database: sqlite3.Connection, paths: list[Path], models: Models) -
         database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?, ?)", row)
     if changed:
         raise InputError(f"{changed[0]} was changed meanwhile; run the same command again")
-    return _arrays(database, paths, digests)
+    return _arrays(database, paths, digests, unread)
+
+
+def _digest(path: Path) -> tuple[str, str]:
+    """The SHA-256 of a photo's file, and why that cannot be read: one of the two is empty."""
+    try:
+        return files.sha256(read(path.parent, path.name)), ""
+    except UnusableError as error:
+        return "", str(error)
 
 
 def _examined(paths: list[Path], models: Models) -> Iterator[Look]:
@@ -112,7 +121,10 @@ def _examined(paths: list[Path], models: Models) -> Iterator[Look]:
 
 def examine(path: Path, models: Models) -> Look:
     """Look at one photo."""
-    encoded = path.read_bytes()
+    try:
+        encoded = read(path.parent, path.name)
+    except UnusableError as error:
+        return Look("", str(error))
     digest = files.sha256(encoded)
     try:
         photo = decode_aligned(encoded)
@@ -128,9 +140,11 @@ def examine(path: Path, models: Models) -> Look:
     return Look(digest, "", thumbnail, baseline.describe(photo, points, models.network))
 
 
-def _arrays(database: sqlite3.Connection, paths: list[Path], digests: list[str]) -> Looks:
+def _arrays(
+    database: sqlite3.Connection, paths: list[Path], digests: list[str], unread: list[str]
+) -> Looks:
     count = len(digests)
-    faults, faces = [MISSING] * count, np.zeros(count, bool)
+    faults, faces = list(unread), np.zeros(count, bool)
     thumbnails = np.zeros((count, THUMBNAIL**2), np.uint8)
     descriptors = np.zeros((count, baseline.NUMBERS), np.float32)
     query = "SELECT * FROM looks WHERE digest = ?"

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import stat
+import struct
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +15,11 @@ import numpy as np
 # Named here because Pillow otherwise imports all of its fifty formats to find these two.
 from PIL import (
     Image,
-    TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     WebPImagePlugin,  # noqa: F401
 )
 
-from faceverify.photos import MAX_BYTES, MAX_PIXELS, MAX_SCANS, START_OF_SCAN, jpeg_markers
+from faceverify.photos import MAX_BYTES, MAX_PIXELS, has_many_scans
 from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -27,6 +29,13 @@ MAX_WEBP_PIXELS = 24_000_000
 LEAST_SIDE, LONGEST_SIDE = 1600, 2048
 # Photos that fill more than this, in pixels, are decoded one after the other: memory is bounded.
 LARGE = 2**23
+# Of a TIFF: the pixels of a tile, which is decoded whole however small the photo is, and how many
+# strips or tiles there are. A strip has no more rows than the photo.
+MAX_TILE, MAX_TILES = 2**24, 2**20
+# The tags that tell: width and height of the photo and of a tile, places of the strips or tiles.
+_SIDES, _PLACES = (256, 257, 322, 323), (273, 324)
+# The types of a side that Pillow and libtiff both understand, in the letters of `struct`.
+_NUMBERS = {3: "H", 4: "I", 16: "Q"}
 # Rows of the result that are made at once of a photo that has to shrink.
 STRIP = 64
 
@@ -102,17 +111,24 @@ def _too_many_pixels(limit: int) -> TooManyPixelsError:
     )
 
 
+def _abnormal(kind: str) -> UnreadablePhotoError:
+    return UnreadablePhotoError(f"the {kind} is built abnormally; send another photo")
+
+
 _large = threading.Lock()
 
 
 def _decode(data: bytes) -> Photo:
+    if data.startswith(tuple(TiffImagePlugin.PREFIXES)):
+        _check_tiles(data)
     image = Image.open(io.BytesIO(data), formats=FORMATS)
     longest = max(image.size)
     limit = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
     if image.width * image.height > limit:
         raise _too_many_pixels(limit)
     if image.format in ("JPEG", "MPO"):
-        _check_scans(data)
+        if has_many_scans(data):
+            raise _abnormal("JPEG")
         _draft(image)
     with _large if image.width * image.height > LARGE else contextlib.nullcontext():
         image.load()
@@ -121,11 +137,42 @@ def _decode(data: bytes) -> Photo:
     return Photo(pixels, longest / max(pixels.shape))
 
 
-def _check_scans(data: bytes) -> None:
-    if data.count(bytes([0xFF, START_OF_SCAN])) <= MAX_SCANS:
-        return  # at no cost, for nearly every photo; a video behind it holds such bytes by chance
-    if sum(marker == START_OF_SCAN for marker, _ in jpeg_markers(data)) > MAX_SCANS:
-        raise UnreadablePhotoError("the JPEG is built abnormally; send another photo")
+def _check_tiles(data: bytes) -> None:
+    """Refuse a TIFF whose tiles take far more memory than its photo.
+
+    Read here, as Pillow tells neither: libtiff, which decodes, reads the tags for itself, and of
+    one that comes twice takes the first.
+    """
+    sides: dict[int, int] = {}
+    for tag, count, number in _tiff_tags(data):
+        if (tag in _SIDES and number is None) or (tag in _PLACES and count > MAX_TILES):
+            raise _abnormal("TIFF")
+        if tag in _SIDES:
+            sides.setdefault(tag, number)
+    width, height, across, down = (sides.get(tag, 0) for tag in _SIDES)
+    if across * down > max(MAX_TILE, (width + 15) * (height + 15)):  # sides are rounded up to 16
+        raise _abnormal("TIFF")
+
+
+def _tiff_tags(data: bytes) -> Iterator[tuple[int, int, int | None]]:
+    """The tags of a TIFF's first frame: number, count, and value if it is one whole number.
+
+    TIFF 6.0, section 2, and BigTIFF, whose places and counts have 8 bytes.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    if data.startswith(b"MM\0+"):  # BigTIFF to libtiff alone
+        raise _abnormal("TIFF")
+    big = data[2] == 43
+    (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
+    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
+    place += 8 if big else 2
+    for _ in range(count):
+        tag, kind, values, field = entry.unpack_from(data, place)
+        letter = _NUMBERS.get(kind) if values == 1 else None
+        whole = letter and struct.calcsize(letter) <= len(field)
+        yield tag, values, struct.unpack_from(order + letter, field)[0] if whole else None
+        place += entry.size
 
 
 def _draft(image: Image.Image) -> None:

@@ -1,5 +1,6 @@
 """Photos as the model sees them: one decoder and one resize, for training and for `verify`."""
 
+import errno
 import math
 import re
 import stat
@@ -25,6 +26,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 FARTHEST = 10_000
 # Why a photo fails that the lists name and the folder lacks.
 MISSING = "missing file"
+_NO_FILE = "not a file"
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 64_000_000
 # A progressive JPEG has about 10 scans. Each takes a pass over all pixels and only a few bytes
@@ -34,9 +36,10 @@ MAX_SCANS = 100
 # How the two formats begin and end. libjpeg fills a cut-off photo with grey and only warns.
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 _FORMATS = ((_JPEG, b"\xff\xd9"), (_PNG, b"IEND\xaeB`\x82"))
-# The next marker of a JPEG that has a length: no stuffed zero, restart or fill byte.
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
-START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# The next marker of a JPEG that has a length: no stuffed zero, restart, fill byte or reserved
+# one. Of a reserved marker, below 0xC0, libjpeg skips these two bytes alone or refuses the file.
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")
+_SCAN, _END_OF_IMAGE = b"\xff\xda", 0xD9
 # What gives a frame its size; three markers between them mean something else.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -45,15 +48,19 @@ def read(folder: Path, name: str) -> bytes:
     """Read a photo of the data, still encoded; `name` is a plain file name.
 
     Raises UnusableError for one that is missing, larger than MAX_BYTES, or no regular file:
-    reading a pipe could wait forever.
+    reading a pipe could wait forever, and a link can lead to itself.
     """
     path = inside(folder, name)
     try:
         status = path.stat()
     except FileNotFoundError:
         raise UnusableError(MISSING) from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise UnusableError(_NO_FILE) from None
     if not stat.S_ISREG(status.st_mode):
-        raise UnusableError("not a file")
+        raise UnusableError(_NO_FILE)
     if status.st_size > MAX_BYTES:
         raise UnusableError(f"larger than {MAX_BYTES // 2**20} MB")
     return path.read_bytes()
@@ -106,25 +113,41 @@ def _size(encoded: bytes) -> tuple[int, int]:
         raise UnusableError("not a whole JPEG or PNG file")
     if encoded.startswith(_PNG):
         return int.from_bytes(encoded[16:20]), int.from_bytes(encoded[20:24])
-    found, scans = (0, 0), 0
-    for marker, place in jpeg_markers(encoded):
-        scans += marker == START_OF_SCAN
-        if scans > MAX_SCANS:
-            raise UnusableError(f"a JPEG of more than {MAX_SCANS} scans")
+    if has_many_scans(encoded):
+        raise UnusableError(f"a JPEG of more than {MAX_SCANS} scans")
+    found = 0, 0
+    for marker, place in _jpeg_markers(encoded):
         if marker in _FRAMES:  # behind its length and depth: height, then width
             sides = encoded[place + 5 : place + 7], encoded[place + 3 : place + 5]
             found = max(found, tuple(map(int.from_bytes, sides)), key=math.prod)
     return found
 
 
-def jpeg_markers(encoded: bytes) -> Iterator[tuple[int, int]]:
+def has_many_scans(encoded: bytes) -> bool:
+    """Whether a JPEG has more than MAX_SCANS scans.
+
+    Behind the first one no length is believed: every start of a scan up to the image's end counts,
+    even inside another segment, where no encoder leaves one. Before it, a thumbnail has its own.
+    """
+    if encoded.count(_SCAN) <= MAX_SCANS:
+        return False  # at no cost, for nearly every photo; a video behind it has some by chance
+    first = last = len(encoded)
+    for marker, place in _jpeg_markers(encoded):
+        if marker == _SCAN[1]:
+            first = min(first, place)
+        if marker == _END_OF_IMAGE:
+            last = place
+    return encoded.count(_SCAN, first, last) >= MAX_SCANS  # besides the first
+
+
+def _jpeg_markers(encoded: bytes) -> Iterator[tuple[int, int]]:
     """The markers of a JPEG up to its end, and where what belongs to each begins: its length."""
     place = 2
     while found := _MARKER.search(encoded, place):
         marker, place = encoded[found.start() + 1], found.end()
+        yield marker, place
         if marker == _END_OF_IMAGE:
             return
-        yield marker, place
         place += int.from_bytes(encoded[place : place + 2])
 
 
