@@ -12,6 +12,7 @@ import sys
 from faceverify import alone, errors
 def main():
     alone.claim(sys.argv[1])
+    alone.claim(sys.argv[1])  # nobody keeps himself out
     print("begun", flush=True)
     sys.stdin.read()
 errors.run(main)

@@ -350,11 +350,11 @@ def make_project(project, sample, predictor=None):
 
 
 def written(project):
-    """The files below the project that are not its data, hidden ones too."""
+    """The files below the project that are not its data nor kept for later runs."""
     return {
         str(path.relative_to(project)): path.read_bytes()
         for path in project.rglob("*")
-        if path.is_file() and not path.is_relative_to(project / "data")
+        if path.is_file() and not {"data", ".cache"} & set(path.relative_to(project).parts)
     }
 
 

@@ -20,7 +20,8 @@ def claim(step: str) -> None:
     """
     LOCKS.mkdir(exist_ok=True)
     path = LOCKS / f"{step}.lock"
-    lock = filelock.FileLock(path, blocking=False)
+    # One object for a file: a process that does a step twice does not keep itself out.
+    lock = filelock.FileLock(path.absolute(), blocking=False, is_singleton=True)
     try:
         lock.acquire()
     except filelock.Timeout:
