@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,20 +79,19 @@ def bucket(tmp_path_factory) -> Iterator[Bucket]:
 def pytest_terminal_summary(terminalreporter) -> None:
     """Print how many cases of each fault, in each stage, a plain `dvc repro` has recovered from.
 
-    A case in which a file of DVC's own had to be mended first is counted apart.
+    A case in which a file of DVC's own had to be mended first is counted apart, under its name.
     """
-    plainly, mended, cases = Counter(), Counter(), Counter()
+    cases, recovered = Counter(), defaultdict(Counter)
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):
             properties = dict(report.user_properties)
             if report.when == "call" and "fault" in properties:
                 cases[properties["fault"]] += 1
-                if report.passed:
-                    (mended if properties.get("mended") else plainly)[properties["fault"]] += 1
+                recovered[properties["fault"]][properties.get("mended")] += report.passed
     if cases:
         terminalreporter.section("faults: recovered by a plain `dvc repro` / cases")
     for case in sorted(cases):
         fault, stage = case
-        apart = f", {mended[case]} once DVC's file was mended" if mended[case] else ""
-        line = f"{fault:<18} {stage:<14} {plainly[case]:>2} / {cases[case]}{apart}"
-        terminalreporter.write_line(line)
+        plainly = recovered[case].pop(None, 0)
+        apart = "".join(f", {n} once {file} was mended" for file, n in recovered[case].items() if n)
+        terminalreporter.write_line(f"{fault:<18} {stage:<14} {plainly:>2} / {cases[case]}{apart}")

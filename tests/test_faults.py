@@ -23,6 +23,9 @@ import yaml
 from helpers import ROOT
 from tiny import Clone
 
+# DVC's list of the processes that read or write each path.
+RWLOCK = ".dvc/tmp/rwlock"
+
 # A script, its arguments, and a library that it loads early.
 IMPORTING = [
     ("src/select_faces.py", (), "dlib"),
@@ -163,26 +166,28 @@ class Workspace:
         """A plain `dvc repro` brings everything back to the byte, and nothing is left over."""
         self._is_back(self.clone.dvc("repro"))
 
-    def recovers_once_mended(self) -> bool:
+    def recovers_once_mended(self) -> str | None:
         """Like `recovers`, but what DVC was killed in writing may want README's remedy first.
 
         DVC writes `dvc.lock` and its list of who reads and writes in place, so that a kill in that
         instant leaves a part, and a plain `dvc repro` may refuse it. Anything but a part, such as
-        other hashes, is no excuse. Gives whether there was something to mend.
+        other hashes, is no excuse. Gives the file that had to be mended, if one had to.
         """
         result = self.clone.dvc("repro", check=False)
         if result.returncode == 0:
             self._is_back(result)
-            return False
-        lock, rwlock = self.clone.lock(), self.clone.folder / ".dvc/tmp/rwlock"
+            return None
+        lock, rwlock = self.clone.lock(), self.clone.folder / RWLOCK
         if lock != self.lock and self.lock.startswith(lock):
-            self.clone.git("checkout", "dvc.lock")
+            mended = "dvc.lock"
+            self.clone.git("checkout", mended)
         elif is_torn_json(rwlock):
+            mended = RWLOCK
             rwlock.unlink()
         else:
             raise AssertionError(result.stderr)
         self.recovers()
-        return True
+        return mended
 
     def _is_back(self, repro: subprocess.CompletedProcess) -> None:
         self._is_as_before()
@@ -271,20 +276,20 @@ def test_killed_with_dvc(workspace, moments, record_property, fault, stage, tent
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize(("before", "refused"), [("sh: md5", True), ("hash: md5", False)])
-def test_a_torn_lock_file_is_recovered_from(clone, tmp_path, before, refused):
+@pytest.mark.parametrize(("before", "mended"), [("sh: md5", "dvc.lock"), ("hash: md5", None)])
+def test_a_torn_lock_file_is_recovered_from(clone, tmp_path, before, mended):
     workspace = Workspace(clone.copy(tmp_path / "clone"), "write_records")
     middle = len(workspace.lock) // 2
     torn = workspace.lock[: workspace.lock.index(before, middle)]
     (workspace.clone.folder / "dvc.lock").write_text(torn)
-    assert workspace.recovers_once_mended() is refused
+    assert workspace.recovers_once_mended() == mended
 
 
 @pytest.mark.faults
 def test_a_torn_list_of_readers_and_writers_is_recovered_from(clone, tmp_path):
     workspace = Workspace(clone.copy(tmp_path / "clone"), "write_records")
-    (workspace.clone.folder / ".dvc/tmp/rwlock").write_text('{"write": ')
-    assert workspace.recovers_once_mended()
+    (workspace.clone.folder / RWLOCK).write_text('{"write": ')
+    assert workspace.recovers_once_mended() == RWLOCK
 
 
 @pytest.mark.faults
