@@ -216,38 +216,56 @@ def test_a_cluster_that_is_lost_ends_in_one_line(project, lost):
     assert outs(project) == before
 
 
-QUICK = """
+SLEEPS = """
 import sys, time
+import distributed
 from faceverify import errors, workers
 
 def main():
     calls = ((time.sleep, (0.001,), {}) for _ in range(100_000))
     for _ in workers.results(calls, sys.argv[1]):
         print("done", flush=True)
+        time.sleep(float(sys.argv[2]))
 
-errors.run(main)
+workers.PATIENCE = 5
+close = distributed.Client.close
+"""
+SLOW_TO_CLOSE = """
+def slow(client):
+    distributed.Client.close = close
+    close(client)
+    raise TimeoutError
+
+distributed.Client.close = slow
 """
 
 
-def test_a_scheduler_that_is_lost_while_results_come_ends_in_one_line(project):
+@pytest.mark.parametrize(
+    ("script", "results", "pause"),
+    [(SLEEPS, 100, 0), (SLEEPS, 1, 8), (SLEEPS + SLOW_TO_CLOSE, 100, 0)],
+    ids=["soon", "found when Dask has given up", "slow to close"],
+)
+def test_a_scheduler_that_is_lost_while_results_come_ends_in_one_line(
+    project, script, results, pause
+):
     port = str(free_port())
     address = f"tcp://127.0.0.1:{port}"
     start = ["scheduler", "--host", "127.0.0.1", "--port", port]
     with dask(project, *start, environment=CODE) as head, worker(project, address):
         wait_for_workers(address, 1)
         with subprocess.Popen(
-            [sys.executable, "-c", QUICK, address],
+            [sys.executable, "-c", script + "errors.run(main)", address, str(pause)],
             cwd=project,
             env=os.environ | CODE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            for _ in range(100):
+            for _ in range(results):
                 assert process.stdout.readline() == "done\n"
             head.kill()
             _, errors = process.communicate(timeout=60)
-    assert process.returncode == 2
+    assert process.returncode == 2, errors
     (line,) = errors.splitlines()
     assert f"error: workers: {address} lost its scheduler; start it again" in line
 

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -90,22 +90,26 @@ def _cluster(address: str) -> Iterator[Any]:
         client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(f"workers: no Dask scheduler answers at {address} ({error})") from None
-    with client:
-        try:
-            _check_cluster(client, address)
-            yield client
-        except (distributed.KilledWorker, NoValidWorkerError, NoWorkerError):
-            raise InputError(
-                f"workers: {address} lost its workers; see in their logs why, start them again, "
-                "and run the same command again"
-            ) from None
-        except (distributed.CancelledError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # of a call, not of the connection
-            raise InputError(
-                f"workers: {address} lost its scheduler; start it again, and run the same command "
-                "again"
-            ) from None
+    try:
+        _check_cluster(client, address)
+        yield client
+    except (distributed.KilledWorker, NoValidWorkerError, NoWorkerError):
+        raise InputError(
+            f"workers: {address} lost its workers; see in their logs why, start them again, "
+            "and run the same command again"
+        ) from None
+    except Exception as error:
+        of_connection = isinstance(error, OSError) and error.errno is None
+        cancelled = isinstance(error, distributed.CancelledError)
+        # A client fails in other ways, too, once it has lost its scheduler.
+        if client.status == "running" and not (of_connection or cancelled):
+            raise
+        raise InputError(
+            f"workers: {address} lost its scheduler; start it again, and run the same command again"
+        ) from None
+    finally:
+        with suppress(Exception):  # of one without a scheduler; all results are here
+            client.close()
 
 
 def _check_certificates(address: str) -> None:
