@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from faceverify import errors, files
+from faceverify.base import errors, files
 from material import Photos, find_photos
 from measuring import Comparison, machine
 

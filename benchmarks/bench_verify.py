@@ -22,8 +22,9 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 import numpy as np
 
 import dlib_route
-from faceverify import errors, files, pair_list
-from faceverify.verify import Verifier
+from faceverify.base import errors, files
+from faceverify.verify import pair_list
+from faceverify.verify.verifier import Verifier
 from measuring import machine, peak_memory
 from phone import encoded, phone_photo
 

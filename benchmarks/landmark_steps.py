@@ -8,7 +8,7 @@ from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 
 import select_faces
-from faceverify import workers
+from faceverify.base import workers
 from material import FACES_EACH, PREDICTOR, Photos
 from measuring import Comparison, Rate, apart, rate
 

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 import select_faces
-from faceverify import annotations, files, tables, workers
+from faceverify.base import files, workers
+from faceverify.data import annotations, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PREDICTOR = ROOT / "data/shape_predictor_68_face_landmarks.dat"

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from faceverify.files import read_json
-from faceverify.model import Angle
-from faceverify.targets import LandmarkRange
+from faceverify.base.files import read_json
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.model.network import Angle
 
 CANVAS = (218, 218)
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from faceverify import backend
+from faceverify.base import backend
 
 backend.start()
 
@@ -18,8 +18,8 @@ import keras
 import original
 import train
 import write_records
-from faceverify.records import PairRecords
-from faceverify.training import PairBatches
+from faceverify.data.records import PairRecords
+from faceverify.model.training import PairBatches
 from material import SEED, Photos, prepare
 from measuring import Comparison, Rate, apart, rate
 

@@ -3,7 +3,7 @@
 import os
 import time
 
-from faceverify import backend
+from faceverify.base import backend
 
 backend.start()
 
@@ -12,7 +12,9 @@ from sklearn.metrics import auc, roc_curve
 
 import dlib_route
 import evaluate
-from faceverify import features, metrics, model, parameters, verification
+from faceverify.evaluation import metrics, verification
+from faceverify.model import features, network
+from faceverify.runs import parameters
 from material import ROOT, SEED, Photos
 from measuring import Comparison, Rate, apart, rate
 
@@ -113,9 +115,9 @@ def score_by_us(photos: Photos) -> Rate:
     """Photos a second through the shipped shape of brain and tower, and theta of their pairs."""
     os.chdir(ROOT)
     shape = parameters.load(ROOT / "params.yaml").model
-    brain = model.build_brain(shape.brain, shape.brain_layer, shape.brain_view, None, SEED)
-    sizes = model.Tower(shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0)
-    whole = model.join(brain, model.build_tower(brain.output_shape[1:], sizes, SEED))
+    brain = network.build_brain(shape.brain, shape.brain_layer, shape.brain_view, None, SEED)
+    sizes = network.Tower(shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0)
+    whole = network.join(brain, network.build_tower(brain.output_shape[1:], sizes, SEED))
     names = list(photos.landmarks)[:SCORED]
 
     def work() -> int:

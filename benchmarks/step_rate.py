@@ -17,7 +17,9 @@ import keras
 import numpy as np
 
 import train
-from faceverify import model, parameters, targets
+from faceverify.data import landmark_range
+from faceverify.model import network
+from faceverify.runs import parameters
 
 tf = train.tf
 # Multiplications and additions of a step: forward, and twice as many for the gradients of
@@ -53,7 +55,7 @@ def prepare(settings: parameters.Training) -> tuple[keras.Model, float]:
     """The compiled model of the stage, and the operations that a photo takes in a step."""
     strategy = train.strategy_of_devices()
     trained = train.build(settings, settings.seed, strategy)
-    limits = targets.LandmarkRange(np.zeros(model.LANDMARK_NUMBERS), np.full(136, 218.0))
+    limits = landmark_range.LandmarkRange(np.zeros(network.LANDMARK_NUMBERS), np.full(136, 218.0))
     siamese = train.build_siamese(settings, trained, strategy, limits)
     return siamese, PASSES * forward_operations(trained.brain)
 
@@ -63,7 +65,7 @@ def forward_operations(brain: keras.Model) -> float:
 
     The tower is left out: it is a hundredth of the brain and less.
     """
-    photo = tf.TensorSpec((1, *model.PHOTO_SHAPE), tf.float32)
+    photo = tf.TensorSpec((1, *network.PHOTO_SHAPE), tf.float32)
     graph = tf.function(lambda x: brain(x, training=False)).get_concrete_function(photo).graph
     options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
     options["output"] = "none"
@@ -73,9 +75,9 @@ def forward_operations(brain: keras.Model) -> float:
 def measure(siamese: keras.Model, size: int, steps: int) -> float:
     """Seconds of `steps` training steps, after two that build and tune the graph."""
     rng = np.random.default_rng(1)
-    pair = [rng.integers(256, size=(size, *model.PHOTO_SHAPE), dtype=np.uint8) for _ in range(2)]
+    pair = [rng.integers(256, size=(size, *network.PHOTO_SHAPE), dtype=np.uint8) for _ in range(2)]
     inputs = dict(zip(("feature0", "feature1"), pair, strict=True))
-    outputs = {name: rng.random((size, model.LANDMARK_NUMBERS), np.float32) for name in TARGETS}
+    outputs = {name: rng.random((size, network.LANDMARK_NUMBERS), np.float32) for name in TARGETS}
     outputs["targetD"] = (np.arange(size) % 2).astype(np.float32)
     for _ in range(2):
         siamese.train_on_batch(inputs, outputs)

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faceverify import backend
+from faceverify.base import backend
 
 tf = backend.start()
 
@@ -14,10 +14,11 @@ import keras
 
 import original
 import train
-from faceverify import model, parameters, training
-from faceverify.records import PairRecords
-from faceverify.targets import LandmarkRange
-from faceverify.training import PairBatches
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.data.records import PairRecords
+from faceverify.model import network, training
+from faceverify.model.training import PairBatches
+from faceverify.runs import parameters
 from material import ROOT, SEED, Photos, prepare
 from measuring import Comparison, Rate, apart, rate
 from record_steps import write
@@ -59,7 +60,7 @@ def fine_tune(folder: str, way: str, precision: str = "float32") -> Rate:
     os.chdir(folder)
     keras.config.set_dtype_policy(precision)
     brain, tower = _parts()
-    epoch = _epoch(model.join(brain, tower), train.photo_inputs, way, STEP_BATCH)
+    epoch = _epoch(network.join(brain, tower), train.photo_inputs, way, STEP_BATCH)
     epoch()
     return rate(lambda: 2 * epoch())
 
@@ -69,7 +70,7 @@ def frozen(folder: str, way: str) -> Rate:
     os.chdir(folder)
     brain, tower = _parts()
     brain.trainable = False
-    face, inputs = model.join(brain, tower), None
+    face, inputs = network.join(brain, tower), None
     if way == "ours":
         pairs = {
             split: PairRecords(Path(f"prepared/{split}.tfrecord")) for split in ("train", "val")
@@ -83,9 +84,9 @@ def frozen(folder: str, way: str) -> Rate:
 def _parts() -> tuple[keras.Model, keras.Model]:
     """Brain and tower of params.celeba.yaml, from random weights."""
     shape = parameters.load(ROOT / "params.celeba.yaml").model
-    brain = model.build_brain(shape.brain, shape.brain_layer, shape.brain_view, None, SEED)
-    sizes = model.Tower(shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0)
-    return brain, model.build_tower(brain.output_shape[1:], sizes, SEED)
+    brain = network.build_brain(shape.brain, shape.brain_layer, shape.brain_view, None, SEED)
+    sizes = network.Tower(shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0)
+    return brain, network.build_tower(brain.output_shape[1:], sizes, SEED)
 
 
 def _epoch(
@@ -94,7 +95,7 @@ def _epoch(
     """An epoch over the training pairs, without validation; it gives how many pairs it had."""
     pairs = PairRecords(Path("prepared/train.tfrecord"))
     if way == "ours":
-        siamese, batches = model.build_siamese(face), PairBatches(pairs, inputs, batch, SEED)
+        siamese, batches = network.build_siamese(face), PairBatches(pairs, inputs, batch, SEED)
     else:
         siamese = original.build_siamese(face)
         batches = original.read_records(Path("prepared/original-train.tfrecord"), batch)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import recipe
-from faceverify import errors, files
+from faceverify.base import errors, files
 
 
 def run_hash(*parts: str | Path) -> str:

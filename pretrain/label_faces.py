@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
@@ -15,8 +15,10 @@ import pandas as pd
 from tqdm import tqdm
 
 import recipe
-from faceverify import annotations, baseline, files, landmarks
-from faceverify.photos import PHOTO_HEIGHT, PHOTO_WIDTH, decode
+from faceverify.base import files
+from faceverify.data import annotations
+from faceverify.faces import dlib_descriptor, landmarks
+from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, decode
 
 # Where dlib's detector finds the face of an aligned photo: the median over 141 CelebA photos.
 # Stands in for the detector where it finds none, in a profile or behind a hand.
@@ -71,7 +73,7 @@ def describe(path: Path, predictor: Path, descriptor: Path) -> Label:
         raise errors.InputError(f"{path}: {error}") from None
     points = landmarks.find_landmarks(photo, predictor, USUAL_FACE)
     numbers = np.array(landmarks.flatten(points), np.int16)
-    return numbers, baseline.describe(photo, points, descriptor)
+    return numbers, dlib_descriptor.describe(photo, points, descriptor)
 
 
 if __name__ == "__main__":

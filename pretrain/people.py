@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 import recipe
-from faceverify import metrics, verification
-from faceverify.photos import decode
+from faceverify.evaluation import metrics, verification
+from faceverify.faces.aligned_photos import decode
 from views import view_of
 
 VIEWED_AT_ONCE = 64

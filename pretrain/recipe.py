@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from faceverify import errors, parameters
-from faceverify.parameters import Count, Group, MemberName, Number, Seed, Share, Weight
+from faceverify.base import errors
+from faceverify.runs import parameters
+from faceverify.runs.parameters import Count, Group, MemberName, Number, Seed, Share, Weight
 
 LANDMARK_MODEL = "shape_predictor_68_face_landmarks.dat"
 DESCRIPTOR_MODEL = "dlib_face_recognition_resnet_model_v1.dat"

@@ -11,7 +11,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
@@ -19,7 +19,7 @@ if __name__ == "__main__":
 import numpy as np
 
 import recipe
-from faceverify import backend, files
+from faceverify.base import backend, files
 
 PACKAGE = "nsfwjs@4.4.0"
 SHA256 = "585cd178f3b994337c4d10a87b080d342fc52f8b9bf0085c4d1f345a3a1c5382"
@@ -37,7 +37,7 @@ def main() -> None:
     """Write start/inception_v3_mixed5.weights.h5, weights of the brain."""
     parameters = recipe.read()
     backend.start()
-    from faceverify.model import build_brain
+    from faceverify.model.network import build_brain
 
     brain = build_brain("InceptionV3", "mixed5", parameters.view, None, parameters.seed)
     if parameters.start:

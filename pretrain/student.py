@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from faceverify.model import cut_network
+from faceverify.model.network import cut_network
 from recipe import Recipe
 
 DESCRIPTOR_NUMBERS = 128

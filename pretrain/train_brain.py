@@ -4,13 +4,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
 
 import recipe
-from faceverify import backend, files
+from faceverify.base import backend, files
 
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     backend.start()
@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 import student as students
 from checkpoint import Checkpoint, run_hash
-from faceverify import verification
-from faceverify.model import build_brain, load_weights, write_checksum
+from faceverify.evaluation import verification
+from faceverify.model.network import build_brain, load_weights, write_checksum
 from people import HeldOut, learnt_and_unseen, mixed_with_person
 from views import Views
 

@@ -5,13 +5,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
 
 import recipe
-from faceverify import backend, files
+from faceverify.base import backend, files
 
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     backend.start()
@@ -26,11 +26,13 @@ from tqdm import tqdm
 
 import student as students
 from checkpoint import Checkpoint, run_hash
-from faceverify import cache, features, verification
-from faceverify.losses import landmark_loss
-from faceverify.model import Tower, angle, build_brain, build_tower, write_checksum
-from faceverify.photos import decode
-from faceverify.targets import LandmarkRange
+from faceverify.base import cache
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.evaluation import verification
+from faceverify.faces.aligned_photos import decode
+from faceverify.model import features
+from faceverify.model.losses import landmark_loss
+from faceverify.model.network import Tower, angle, build_brain, build_tower, write_checksum
 from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen
 from views import augmented, view_of
 

@@ -8,7 +8,7 @@ import cv2
 import keras
 import numpy as np
 
-from faceverify.photos import CANVAS_SIZE, decode, view_corner
+from faceverify.faces.aligned_photos import CANVAS_SIZE, decode, view_corner
 from recipe import Augment, Recipe
 
 UNCHANGED = np.eye(3)

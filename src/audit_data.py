@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
 
-from faceverify import annotations, audit, audit_page, cells, files, looks, parameters
-from faceverify.annotations import IdentityRow
+from faceverify.audit import observations, report_page, rules
+from faceverify.base import cells, files
+from faceverify.data import annotations
+from faceverify.data.annotations import IdentityRow
+from faceverify.runs import parameters
 
 AUDIT, CACHE = Path("audit"), Path(".cache")
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -51,25 +54,25 @@ def main() -> None:
 
     lists, folder = data / "identity_CelebA.txt", data / "img_align_celeba"
     rows = annotations.read_identity_rows(lists)
-    models = looks.Models(data / settings.select.landmark_model, data / NETWORK)
-    seen = looks.look_at_all(folder, [row.photo for row in rows], models, CACHE)
-    limits = audit.Limits(
+    models = observations.Models(data / settings.select.landmark_model, data / NETWORK)
+    seen = observations.look_at_all(folder, [row.photo for row in rows], models, CACHE)
+    limits = rules.Limits(
         **settings.audit.model_dump(), faces_per_identity=settings.select.faces_per_identity
     )
-    findings = audit.find(rows, seen, limits)
+    findings = rules.find(rows, seen, limits)
     table = [cells_of(finding, rows, lists) for finding in findings]
     with files.replacing_folder(AUDIT) as temporary:
         with (temporary / "findings.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *table])
         address = quote(os.path.relpath(folder, AUDIT))
-        page = audit_page.render(findings, rows, address)
+        page = report_page.render(findings, rows, address)
         (temporary / "index.html").write_text(page, encoding="utf-8")
     faceless = sum(1 for i, fault in enumerate(seen.faults) if not fault and not seen.faces[i])
     tell(findings, rows, table, faceless)
     sys.exit(FOUND if findings else CLEAN)
 
 
-def cells_of(finding: audit.Finding, rows: Sequence[IdentityRow], lists: Path) -> list[str]:
+def cells_of(finding: rules.Finding, rows: Sequence[IdentityRow], lists: Path) -> list[str]:
     """A finding as a row of findings.csv."""
     row = rows[finding.row]
     found = [finding.kind, f"{lists}:{row.line}", row.photo, str(row.identity)]
@@ -83,7 +86,7 @@ def cells_of(finding: audit.Finding, rows: Sequence[IdentityRow], lists: Path) -
 
 
 def tell(
-    findings: Sequence[audit.Finding],
+    findings: Sequence[rules.Finding],
     rows: Sequence[IdentityRow],
     table: Sequence[list[str]],
     faceless: int,
@@ -98,7 +101,7 @@ def tell(
     if table:
         print(f"all of them: {AUDIT / 'findings.csv'}; with their photos: {AUDIT / 'index.html'}")
     print(f"\n{'kind':<12} {'rows':>7} {'people':>7}")
-    for kind, meaning in audit.KINDS.items():
+    for kind, meaning in rules.KINDS.items():
         own = [rows[finding.row].identity for finding in findings if finding.kind == kind]
         print(f"{kind:<12} {len(own):>7,} {len(set(own)):>7,}  {meaning}")
     people = len({row.identity for row in rows})

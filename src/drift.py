@@ -6,23 +6,25 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
 
 import yaml
 
-from faceverify import comparison, drift, files, revisions, schema, summary
+from faceverify.base import files, schema
+from faceverify.evaluation import summary
+from faceverify.runs import comparison, revisions, rounding
 
 METRICS = Path("metrics")
 THETAS, DETAILS = METRICS / "thetas.csv", METRICS / "details.json"
 RECORD = "environment.json"
 LOCK, LOCK_BYTES = "dvc.lock", 64 * 2**20
 MEANING = {
-    drift.IDENTICAL: "Every score is the same.",
-    drift.NOISE: f"No score moved by more than {drift.TOLERANCE:g}, and no decision changed.",
-    drift.REAL: f"A score moved by more than {drift.TOLERANCE:g}, or a decision is another.",
+    rounding.IDENTICAL: "Every score is the same.",
+    rounding.NOISE: f"No score moved by more than {rounding.TOLERANCE:g}, and no decision changed.",
+    rounding.REAL: f"A score moved by more than {rounding.TOLERANCE:g}, or a decision is another.",
 }
 
 
@@ -41,15 +43,15 @@ def main() -> None:
     revisions.check(base)
     old, new = revisions.parsed(base, LOCK, yaml.safe_load, comparison.Lock), lock()
     check_inputs(base, old, new)
-    moved = drift.compare(*thetas(base), thresholds())
+    moved = rounding.compare(*thetas(base), thresholds())
     changed = comparison.changed(comparison.outs(old), comparison.outs(new))
     print(f"# The results here against those of {base}\n")
     print(environments(base))
     print(f"\nOutputs with other bytes: {', '.join(f'`{path}`' for path in changed) or 'none'}.\n")
     print(table(moved))
-    verdict = drift.verdict(moved)
+    verdict = rounding.verdict(moved)
     print(f"\nVerdict: {verdict}. {MEANING[verdict]}")
-    sys.exit(verdict == drift.REAL)
+    sys.exit(verdict == rounding.REAL)
 
 
 def lock() -> Mapping:
@@ -84,7 +86,7 @@ def thetas(base: str) -> tuple:
     if not THETAS.is_file():
         raise errors.InputError(f"{THETAS} is missing; run `dvc repro` to make it")
     here = THETAS.read_text(encoding="utf-8", errors="replace")
-    return drift.parse(before, f"{THETAS} of {base}"), drift.parse(here, str(THETAS))
+    return rounding.parse(before, f"{THETAS} of {base}"), rounding.parse(here, str(THETAS))
 
 
 def thresholds() -> dict[str, tuple[float, ...]]:
@@ -124,7 +126,7 @@ def shown(record: Mapping, key: str) -> str:
     return json.dumps(record.get(key)).strip('"')
 
 
-def table(moved: Mapping[str, drift.Drift]) -> str:
+def table(moved: Mapping[str, rounding.Drift]) -> str:
     """How far each model's scores moved, and how many pairs it decides otherwise."""
     rows = [
         [

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from faceverify import backend, errors
+from faceverify.base import backend, errors
 
 PARSER = argparse.ArgumentParser(description=__doc__)
 
@@ -18,28 +18,23 @@ backend.start()
 import numpy as np
 import pandas as pd
 
-from faceverify import (
-    alone,
-    annotations,
-    baseline,
-    curves,
-    drift,
-    environment,
+from faceverify.base import files
+from faceverify.data import annotations, tables
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.evaluation import (
     fairness,
-    files,
     gallery,
     metrics,
-    parameters,
-    photos,
-    store,
+    plot_data,
     summary,
-    tables,
     verification,
     weighting,
 )
-from faceverify.judged import PREPARED, SPLITS, Photos, load_pairs, member_outputs
-from faceverify.landmarks import interocular_distance, unflatten
-from faceverify.targets import LandmarkRange
+from faceverify.evaluation.judged_photos import PREPARED, SPLITS, Photos, load_pairs, member_outputs
+from faceverify.faces import aligned_photos, dlib_descriptor
+from faceverify.faces.landmarks import interocular_distance, unflatten
+from faceverify.model import store
+from faceverify.runs import environment, lock, parameters, rounding
 
 DATA, MODELS, CACHE = Path("data"), Path("models"), Path(".cache")
 METRICS, PLOTS = Path("metrics"), Path("plots")
@@ -59,7 +54,7 @@ class Scores(NamedTuple):
 def main() -> None:
     """Score the same pairs with every model and write metrics, plots and gallery."""
     settings = parameters.load(Path("params.yaml"))
-    alone.claim("evaluate")
+    lock.claim("evaluate")
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}
     scores[ENSEMBLE] = ensemble_scores(scores, settings.ensemble, pairs, settings)
@@ -119,7 +114,7 @@ def baseline_scores(
     judged: Photos, pairs: dict[str, verification.VerificationPairs], workers: str
 ) -> Scores:
     """Distances of dlib's descriptors, at dlib's own threshold."""
-    described = baseline.descriptors(
+    described = dlib_descriptor.descriptors(
         [PREPARED / "selected" / name for name in judged.names],
         judged.landmarks.tolist(),
         DATA / "dlib_face_recognition_resnet_model_v1.dat",
@@ -129,7 +124,7 @@ def baseline_scores(
     return decided(
         lambda split: verification.distances(described, pairs[split].photos),
         pairs,
-        (baseline.THRESHOLD, baseline.THRESHOLD),
+        (dlib_descriptor.THRESHOLD, dlib_descriptor.THRESHOLD),
     )
 
 
@@ -274,7 +269,7 @@ def write_run(
     """What tells rounding from a real change: where this ran, and scores; see `drift.py`."""
     files.write_json(METRICS / "environment.json", environment.record(), indent=2)
     values = {name: model_scores.values["val"] for name, model_scores in scores.items()}
-    kept = drift.thetas(values, np.array(judged.names)[pairs.photos], pairs.same, seed)
+    kept = rounding.thetas(values, np.array(judged.names)[pairs.photos], pairs.same, seed)
     tables.write(METRICS / "thetas.csv", kept)
 
 
@@ -286,18 +281,18 @@ def write_plots(
     """The data of the plots that dvc.yaml declares."""
     points = []
     for name, model_scores in scores.items():
-        points.append(curves.operating_points(model_scores.values["val"], pairs.same))
+        points.append(plot_data.operating_points(model_scores.values["val"], pairs.same))
         points[-1].insert(0, "model", name)
     tables.write(PLOTS / "roc.csv", pd.concat(points))
 
     theta, decision = scores[ENSEMBLE].values["val"], scores[ENSEMBLE].decision
     limits = (decision.threshold, decision.accept_threshold)
-    tables.write(PLOTS / "scores.csv", curves.histogram(theta, pairs.same, *limits))
-    decided_ = curves.decisions(theta, pairs.same, decision.accept_threshold)
+    tables.write(PLOTS / "scores.csv", plot_data.histogram(theta, pairs.same, *limits))
+    decided_ = plot_data.decisions(theta, pairs.same, decision.accept_threshold)
     tables.write(PLOTS / "confusion.csv", decided_)
     report = details[ENSEMBLE]
     tables.write(
-        PLOTS / "groups.csv", curves.group_rates({"all": report["val"]} | report["groups"])
+        PLOTS / "groups.csv", plot_data.group_rates({"all": report["val"]} | report["groups"])
     )
 
 
@@ -307,7 +302,7 @@ def write_gallery(scores: Scores, judged: Photos, pairs: verification.Verificati
 
     def exhibit(i: int) -> gallery.Exhibit:
         first, second = (
-            photos.decode_aligned(judged.read(judged.names[row])) for row in pairs.photos[i]
+            aligned_photos.decode_aligned(judged.read(judged.names[row])) for row in pairs.photos[i]
         )
         names = " ".join(judged.sources[row] for row in pairs.photos[i])
         return gallery.Exhibit(first, second, f"theta {theta[i]:.3f}  {names}")
@@ -320,7 +315,7 @@ def write_gallery(scores: Scores, judged: Photos, pairs: verification.Verificati
         ):
             heading = f"{title} (theta, limit {limit:g}): the worst {len(worst)}"
             picture = gallery.render(heading, [exhibit(i) for i in worst])
-            (folder / f"{kind}.png").write_bytes(photos.encode_png(picture))
+            (folder / f"{kind}.png").write_bytes(aligned_photos.encode_png(picture))
 
 
 if __name__ == "__main__":

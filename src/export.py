@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from faceverify import backend, errors
+from faceverify.base import backend, errors
 
 PARSER = argparse.ArgumentParser(description=__doc__)
 
@@ -18,11 +18,14 @@ backend.start()
 import numpy as np
 from tqdm import tqdm
 
-from faceverify import alone, features, files, litert, parameters, photos, store
-from faceverify.alignment import CANONICAL_POINTS
-from faceverify.judged import Photos, load_pairs, member_outputs
-from faceverify.verification import VerificationPairs, thetas
-from faceverify.verifier_file import FORMAT, Alignment, Network
+from faceverify.base import files
+from faceverify.evaluation.judged_photos import Photos, load_pairs, member_outputs
+from faceverify.evaluation.verification import VerificationPairs, thetas
+from faceverify.faces import aligned_photos
+from faceverify.faces.alignment import CANONICAL_POINTS
+from faceverify.model import features, litert, store
+from faceverify.runs import lock, parameters
+from faceverify.verify.verifier_file import FORMAT, Alignment, Network
 
 DATA, MODELS, CACHE, METRICS = Path("data"), Path("models"), Path(".cache"), Path("metrics")
 MODEL, DESCRIPTION = MODELS / "verifier.tflite", MODELS / "verifier.json"
@@ -40,7 +43,7 @@ LICENCES = [
 def main() -> None:
     """Export the ensemble, measure it against the models that it was made of, write it."""
     settings = parameters.load(Path("params.yaml"))
-    alone.claim("export")
+    lock.claim("export")
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     earned = read_metrics()
     members = {name: store.load(MODELS / name) for name in settings.members}
@@ -145,10 +148,10 @@ def describe(
             "bytes": landmark_model.stat().st_size,
         },
         "input": {
-            "aligned_width": photos.PHOTO_WIDTH,
-            "aligned_height": photos.PHOTO_HEIGHT,
-            "canvas_width": photos.CANVAS_SIZE,
-            "canvas_height": photos.CANVAS_SIZE,
+            "aligned_width": aligned_photos.PHOTO_WIDTH,
+            "aligned_height": aligned_photos.PHOTO_HEIGHT,
+            "canvas_width": aligned_photos.CANVAS_SIZE,
+            "canvas_height": aligned_photos.CANVAS_SIZE,
             "channels": "RGB",
             "type": "uint8",
             "alignment": dict(zip(Alignment.model_fields, CANONICAL_POINTS.tolist(), strict=True)),

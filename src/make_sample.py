@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
@@ -26,7 +26,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from faceverify import alignment, backend, files, landmarks
+from faceverify.base import backend, files
+from faceverify.faces import alignment, landmarks
 
 DATA = Path("data")
 DOWNLOADS = Path(".cache/downloads")

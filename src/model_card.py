@@ -3,12 +3,14 @@
 import argparse
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
 
-from faceverify import fairness, files, parameters, schema, summary
+from faceverify.base import files, schema
+from faceverify.evaluation import fairness, summary
+from faceverify.runs import parameters
 
 CARD, METRICS = Path("docs/model_card.md"), Path("metrics")
 TEXT_BYTES = 2**20

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
@@ -11,7 +11,10 @@ if __name__ == "__main__":
 import numpy as np
 import pandas as pd
 
-from faceverify import alone, files, pairs, parameters, photos, tables
+from faceverify.base import files
+from faceverify.data import pairing, tables
+from faceverify.faces import aligned_photos
+from faceverify.runs import lock, parameters
 
 PREPARED = Path("prepared")
 
@@ -20,7 +23,7 @@ def main() -> None:
     """Pair the selected faces, copy the photos of each pair, write the tables."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     settings = parameters.load(Path("params.yaml"))
-    alone.claim("pair_faces")
+    lock.claim("pair_faces")
     selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
     faces = {name: list(rows.itertuples()) for name, rows in selected.groupby("identity")}
     counts = {len(rows) for rows in faces.values()}
@@ -28,8 +31,8 @@ def main() -> None:
         raise errors.InputError("prepared/selected.csv: people differ in faces; run `dvc repro`")
     landmarks = tables.read_landmarks(PREPARED / "selected.json", selected.name)
 
-    pairing = pairs.Pairing(faces_per_identity=counts.pop(), **settings.pair.model_dump())
-    made = pairs.make_pairs(list(faces), pairing, np.random.default_rng(settings.seed))
+    wanted = pairing.Pairing(faces_per_identity=counts.pop(), **settings.pair.model_dump())
+    made = pairing.make_pairs(list(faces), wanted, np.random.default_rng(settings.seed))
     rows, points = [], {}
     with files.replacing_folder(PREPARED / "paired") as folder:
         for n, pair in numbered(made):
@@ -40,8 +43,10 @@ def main() -> None:
             ):
                 face = faces[identity][k]
                 name = f"{kind}-{n}-{i}{Path(face.name).suffix}"
-                with photos.named(face.name):
-                    (folder / name).write_bytes(photos.read(PREPARED / "selected", face.name))
+                with aligned_photos.named(face.name):
+                    (folder / name).write_bytes(
+                        aligned_photos.read(PREPARED / "selected", face.name)
+                    )
                 points[name] = [*landmarks[face.name], int(pair.same)]
                 row |= {slot: name, f"{slot}_identity": identity, f"{slot}_source": face.source}
             rows.append(row)
@@ -57,7 +62,7 @@ def main() -> None:
         )
 
 
-def numbered(made: list[pairs.Pair]) -> list[tuple[int, pairs.Pair]]:
+def numbered(made: list[pairing.Pair]) -> list[tuple[int, pairing.Pair]]:
     """Number the genuine pairs from 0, and the anti-pairs from 0."""
     genuine = [pair for pair in made if pair.same]
     anti = [pair for pair in made if not pair.same]

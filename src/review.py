@@ -5,15 +5,17 @@ import json
 import re
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
 
 import yaml
 
-from faceverify import comparison, fairness, files, summary
-from faceverify.revisions import check, parsed, run, succeeds
+from faceverify.base import files
+from faceverify.evaluation import fairness, summary
+from faceverify.runs import comparison
+from faceverify.runs.revisions import check, parsed, run, succeeds
 
 HEAD = "HEAD"
 METRICS, DETAILS = "metrics/summary.json", "metrics/details.json"

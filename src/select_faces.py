@@ -8,7 +8,7 @@ from collections import Counter
 from itertools import chain
 from pathlib import Path
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
@@ -16,7 +16,10 @@ if __name__ == "__main__":
 import joblib
 from tqdm import tqdm
 
-from faceverify import alone, annotations, files, landmarks, parameters, photos, selection, workers
+from faceverify.base import files, workers
+from faceverify.data import annotations, selection
+from faceverify.faces import aligned_photos, landmarks
+from faceverify.runs import lock, parameters
 
 PREPARED = Path("prepared")
 
@@ -52,7 +55,7 @@ def main() -> None:
         print(json.dumps(report))
         return
 
-    alone.claim("select_faces")
+    lock.claim("select_faces")
     predictor_file = arguments.data / settings.landmark_model
     folder = arguments.data / "img_align_celeba"
     searches = search_all(
@@ -95,7 +98,7 @@ def search_all(
     progress = tqdm(searches, "Finding faces", len(people), unit="person", disable=None)
     searches = dict(zip(people, progress, strict=True))
     for photo, reason in chain.from_iterable(search.failures for search in searches.values()):
-        if reason == photos.MISSING and photo in present:
+        if reason == aligned_photos.MISSING and photo in present:
             raise errors.InputError(f"{folder / photo} vanished; put it back and run this again")
     return searches
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from faceverify import backend, errors
+from faceverify.base import backend, errors
 
 PARSER = argparse.ArgumentParser(description=__doc__)
 PARSER.add_argument("member", help="a name of `members` in params.yaml")
@@ -20,9 +20,11 @@ import keras
 import numpy as np
 from dvclive import Live
 
-from faceverify import alone, environment, features, files, model, parameters, store, training
-from faceverify.records import PairRecord, PairRecords
-from faceverify.targets import LandmarkRange
+from faceverify.base import files
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.data.records import PairRecord, PairRecords
+from faceverify.model import features, network, store, training
+from faceverify.runs import environment, lock, parameters
 
 PREPARED, MODELS, CURVES = Path("prepared"), Path("models"), Path("plots/training")
 CACHE = Path(".cache")
@@ -35,7 +37,7 @@ def main() -> None:
     if member not in everything.members:
         raise errors.InputError(f"params.yaml has no member {member!r} in `members`")
     settings = everything.member(member)
-    alone.claim(f"train-{member}")
+    lock.claim(f"train-{member}")
 
     records = {s: PairRecords(PREPARED / f"{s}.tfrecord") for s in ("train", "val")}
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
@@ -103,7 +105,7 @@ def build(
     keras.config.set_dtype_policy(settings.precision if trainable else "float32")
     cut = {name: getattr(shape, name) for name in ("brain", "brain_layer", "brain_view")}
     scope = strategy.scope() if trainable else None
-    brain = model.build_brain(*cut.values(), shape.brain_weights, brain_seed, scope)
+    brain = network.build_brain(*cut.values(), shape.brain_weights, brain_seed, scope)
     brain.trainable = trainable
     sizes = {
         "head_filters": shape.head_filters,
@@ -114,8 +116,8 @@ def build(
     }
     keras.config.set_dtype_policy(settings.precision)
     with strategy.scope():
-        tower = model.build_tower(
-            brain.output_shape[1:], model.Tower(**sizes), settings.seed, shape.tower_weights
+        tower = network.build_tower(
+            brain.output_shape[1:], network.Tower(**sizes), settings.seed, shape.tower_weights
         )
     description = cut | {"brain_trainable": trainable} | sizes
     return store.TrainedModel(brain, tower, description)
@@ -132,8 +134,8 @@ def build_siamese(
     with strategy.scope():
         face = trained.tower
         if settings.model.brain_trainable:
-            face = model.join(trained.brain, trained.tower)
-        siamese = model.build_siamese(face)
+            face = network.join(trained.brain, trained.tower)
+        siamese = network.build_siamese(face)
         training.compile_siamese(siamese, weights, settings.lr, settings.threshold, limits)
     return siamese
 
@@ -166,7 +168,7 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
 
 def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -> str:
     """The hash of everything that the run depends on; a stopped run is taken up under it only."""
-    code = [Path(__file__), *sorted(Path(__file__).parent.glob("faceverify/*.py"))]
+    code = [Path(__file__), *sorted(Path(__file__).parent.rglob("faceverify/**/*.py"))]
     data = [
         path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
     ]

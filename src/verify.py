@@ -8,15 +8,16 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from faceverify import errors
+from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
 
-from faceverify import files, output, pair_list, picture
-from faceverify.pair_list import ACCEPT, REJECT
-from faceverify.refusals import CaptureError
-from faceverify.verify import Comparison, Embedding, Verifier
+from faceverify.base import files, output
+from faceverify.verify import drawing, pair_list
+from faceverify.verify.pair_list import ACCEPT, REJECT
+from faceverify.verify.refusals import CaptureError
+from faceverify.verify.verifier import Comparison, Embedding, Verifier
 
 VERIFIER = Path("models/verifier.json")
 # The exit codes; 2 is an error and 70 a crash, as in every script.
@@ -107,7 +108,7 @@ def verify(arguments: argparse.Namespace) -> int:
     notes = list(noted(found))
     if drawn:
         with files.replacing(drawn) as temporary:
-            temporary.write_bytes(picture.draw(list(photos.values()), found))
+            temporary.write_bytes(drawing.draw(list(photos.values()), found))
     if arguments.json:
         print(json.dumps(report(found, notes), allow_nan=False))
     else:

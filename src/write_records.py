@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from faceverify import backend, errors
+from faceverify.base import backend, errors
 
 PARSER = argparse.ArgumentParser(description=__doc__)
 
@@ -19,9 +19,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from faceverify import alone, files, parameters, photos, tables
-from faceverify.records import PairRecord, write_records
-from faceverify.targets import LandmarkRange
+from faceverify.base import files
+from faceverify.data import tables
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.data.records import PairRecord, write_records
+from faceverify.faces import aligned_photos
+from faceverify.runs import lock, parameters
 
 PREPARED = Path("prepared")
 
@@ -29,7 +32,7 @@ PREPARED = Path("prepared")
 def main() -> None:
     """Fit the landmark range on train, then write both splits, each in a seeded order."""
     rng = np.random.default_rng(parameters.load(Path("params.yaml")).seed)
-    alone.claim("write_records")
+    lock.claim("write_records")
     table = tables.read_pairs(PREPARED / "pairs.csv")
     numbers = tables.read_landmarks(
         PREPARED / "paired.json", [*table["first"], *table["second"]], label=True
@@ -75,8 +78,8 @@ def records(
 
 def photo(name: str) -> bytes:
     """A photo of a pair, encoded as it is."""
-    with photos.named(name):
-        return photos.read(PREPARED / "paired", name)
+    with aligned_photos.named(name):
+        return aligned_photos.read(PREPARED / "paired", name)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from pathlib import Path
 import keras
 import yaml
 
-from faceverify import files, litert, model, store
-from faceverify.alignment import CANONICAL_POINTS
-from faceverify.verifier_file import FORMAT, Alignment
+from faceverify.base import files
+from faceverify.faces.alignment import CANONICAL_POINTS
+from faceverify.model import litert, network, store
+from faceverify.verify.verifier_file import FORMAT, Alignment
 from helpers import PREDICTOR, ROOT
 
 WEIGHTS = {"ja": 0.75, "mar": 0.25}
@@ -22,12 +23,12 @@ def make_app(folder: Path, sample: Path) -> Path:
     kind = shipped["model"]
     cut = {name: kind[name] for name in ("brain", "brain_layer", "brain_view")}
     weights = kind["brain_weights"] and str(ROOT / kind["brain_weights"])
-    brain = model.build_brain(*cut.values(), weights, seed=1)
+    brain = network.build_brain(*cut.values(), weights, seed=1)
     brain.trainable = False
-    sizes = model.Tower(8, [16, 12], [10, 8], dropout=0.0, l2=0.0)
+    sizes = network.Tower(8, [16, 12], [10, 8], dropout=0.0, l2=0.0)
     members = {}
     for seed, name in enumerate(WEIGHTS):
-        tower = model.build_tower(brain.output_shape[1:], sizes, seed)
+        tower = network.build_tower(brain.output_shape[1:], sizes, seed)
         described = cut | {"brain_trainable": False} | sizes._asdict()
         members[name] = store.TrainedModel(brain, tower, described)
     exported = litert.convert(list(members.values()), list(WEIGHTS.values()))

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from faceverify import files
-from faceverify.errors import InputError
+from faceverify.base import files
+from faceverify.base.errors import InputError
 from hostile import NAMES, NUMBERS, damaged, json_bombs, yaml_bombs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,7 +125,7 @@ def head_of(path: Path, lines: int) -> bytes:
 
 @reader
 def identities(folder: Path) -> Reader:
-    from faceverify.annotations import read_identities
+    from faceverify.data.annotations import read_identities
 
     def read(path: Path) -> None:
         found = read_identities(path)
@@ -146,7 +146,7 @@ def identities(folder: Path) -> Reader:
 
 @reader
 def attributes(folder: Path) -> Reader:
-    from faceverify.annotations import read_attributes
+    from faceverify.data.annotations import read_attributes
 
     def read(path: Path) -> None:
         found = read_attributes(path)
@@ -180,7 +180,7 @@ def attributes(folder: Path) -> Reader:
 def parameter_file(folder: Path) -> Reader:
     import yaml
 
-    from faceverify import parameters
+    from faceverify.runs import parameters
 
     (folder / "pretrained").mkdir()
     shipped = [(ROOT / name).read_bytes() for name in ("params.yaml", "params.celeba.yaml")]
@@ -231,7 +231,7 @@ def table_reader(file: str, columns: dict, rows: list[tuple[str, ...]], read: Ca
 
 @reader
 def selected_table(folder: Path) -> Reader:
-    from faceverify import tables
+    from faceverify.data import tables
 
     def read(path: Path) -> Any:
         return tables.read(path, tables.SELECTED)
@@ -241,13 +241,13 @@ def selected_table(folder: Path) -> Reader:
 
 @reader
 def pairs_table(folder: Path) -> Reader:
-    from faceverify import tables
+    from faceverify.data import tables
 
     return table_reader("pairs.csv", tables.PAIRS, PAIRED, tables.read_pairs)
 
 
 def landmark_reader(file: str, label: bool) -> Reader:
-    from faceverify import tables
+    from faceverify.data import tables
 
     rng = Random(1)
     names = ["1-0.png", "1-1.png"]
@@ -277,7 +277,7 @@ def paired_landmarks(folder: Path) -> Reader:
 def landmark_range(folder: Path) -> Reader:
     import numpy as np
 
-    from faceverify.targets import LandmarkRange
+    from faceverify.data.landmark_range import LandmarkRange
 
     limits = {"minimum": list(range(136)), "maximum": [i + 30.5 for i in range(136)]}
 
@@ -353,11 +353,11 @@ def photo_bombs(jpegs: list[bytes]) -> list[bytes]:
 
 @reader
 def photos_of_the_data(folder: Path) -> Reader:
-    from faceverify import photos
+    from faceverify.faces import aligned_photos
 
     def read(path: Path) -> None:
-        with photos.named(path):
-            photo = photos.decode_aligned(photos.read(path.parent, path.name))
+        with aligned_photos.named(path):
+            photo = aligned_photos.decode_aligned(aligned_photos.read(path.parent, path.name))
         assert photo.shape == (218, 178, 3)
 
     kinds = {"JPEG": [{}, {"progressive": True}, {"quality": 30}], "PNG": [{}]}
@@ -367,13 +367,13 @@ def photos_of_the_data(folder: Path) -> Reader:
 
 @reader
 def pretraining_photos(folder: Path) -> Reader:
-    from faceverify import photos
+    from faceverify.faces import aligned_photos
 
     def read(path: Path) -> None:
-        with photos.named(path):
-            photo = photos.decode(photos.read(path.parent, path.name))
+        with aligned_photos.named(path):
+            photo = aligned_photos.decode(aligned_photos.read(path.parent, path.name))
         assert photo.ndim == 3
-        assert photo.shape[0] * photo.shape[1] <= photos.MAX_PIXELS
+        assert photo.shape[0] * photo.shape[1] <= aligned_photos.MAX_PIXELS
 
     seeds = encoded_photos({"JPEG": [{}, {"progressive": True}], "PNG": [{}]})
     return Reader("000001.jpg", seeds, read, bombs=photo_bombs(seeds[:2]), share=0.5)
@@ -381,16 +381,16 @@ def pretraining_photos(folder: Path) -> Reader:
 
 @reader
 def photos_of_a_phone(folder: Path) -> Reader:
-    from faceverify import photo_files
-    from faceverify.refusals import CaptureError
+    from faceverify.verify import camera_photos
+    from faceverify.verify.refusals import CaptureError
 
     def read(path: Path) -> None:
         try:
-            photo = photo_files.decode(photo_files.read_bytes(path))
+            photo = camera_photos.decode(camera_photos.read_bytes(path))
         except CaptureError as error:
             raise InputError(f"{path}: {error}") from None
         assert photo.pixels.ndim == 3
-        assert max(photo.pixels.shape) <= photo_files.LONGEST_SIDE
+        assert max(photo.pixels.shape) <= camera_photos.LONGEST_SIDE
         assert photo.scale >= 1
 
     kinds = {
@@ -409,7 +409,7 @@ def photos_of_a_phone(folder: Path) -> Reader:
 def landmark_model(folder: Path) -> Reader:
     import bz2
 
-    from faceverify import landmarks
+    from faceverify.faces import landmarks
 
     start = (SAMPLE / "shape_predictor_68_face_landmarks.dat").open("rb").read(200_000)
     seeds = [start, bz2.compress(start)]
@@ -432,12 +432,12 @@ def landmark_model(folder: Path) -> Reader:
 
 @reader
 def descriptor_model(folder: Path) -> Reader:
-    from faceverify import baseline
+    from faceverify.faces import dlib_descriptor
 
     seed = (SAMPLE / "dlib_face_recognition_resnet_model_v1.dat").open("rb").read(200_000)
 
     def read(path: Path) -> None:
-        baseline.descriptors([], [], path, folder / "cache")
+        dlib_descriptor.descriptors([], [], path, folder / "cache")
         raise AssertionError("no model was refused")
 
     return Reader("model.dat", [seed], read, share=0.3)
@@ -450,7 +450,7 @@ def descriptor_model(folder: Path) -> Reader:
 def records(folder: Path) -> Reader:
     import numpy as np
 
-    from faceverify.records import PairRecord, PairRecords, write_records
+    from faceverify.data.records import PairRecord, PairRecords, write_records
 
     photo = encoded_photos({"JPEG": [{"quality": 10}]})[0]
     made = [
@@ -481,7 +481,7 @@ def records(folder: Path) -> Reader:
 
 def framed(payload: bytes) -> bytes:
     """A TFRecord file of one record, its checksums right."""
-    from faceverify.records import _masked_crc
+    from faceverify.data.records import _masked_crc
 
     length = len(payload).to_bytes(8, "little")
     sums = [_masked_crc(part).to_bytes(4, "little") for part in (length, payload)]
@@ -516,11 +516,11 @@ def examples(draw: st.DrawFn) -> bytes:
 
 def small_model(folder: Path) -> Path:
     """A whole model of small sizes, as `train` stores it."""
-    from faceverify import model, store
+    from faceverify.model import network, store
 
-    brain = model.build_brain("MobileNet", "conv_pw_2_relu", 32, None, 1)
-    sizes = model.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
-    tower = model.build_tower(brain.output_shape[1:], sizes, 1)
+    brain = network.build_brain("MobileNet", "conv_pw_2_relu", 32, None, 1)
+    sizes = network.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
+    tower = network.build_tower(brain.output_shape[1:], sizes, 1)
     cut = {"brain": "MobileNet", "brain_layer": "conv_pw_2_relu", "brain_view": 32}
     described = cut | {"brain_trainable": False} | sizes._asdict()
     store.save(folder / "whole", store.TrainedModel(brain, tower, described))
@@ -531,7 +531,7 @@ def small_model(folder: Path) -> Path:
 def model_description(folder: Path) -> Reader:
     import shutil
 
-    from faceverify import store
+    from faceverify.model import store
 
     whole = small_model(folder)
 
@@ -559,7 +559,7 @@ def model_description(folder: Path) -> Reader:
 def model_weights(folder: Path) -> Reader:
     import shutil
 
-    from faceverify import store
+    from faceverify.model import store
 
     whole = small_model(folder)
 
@@ -580,16 +580,16 @@ def foreign_weights(folder: Path) -> Reader:
     import h5py
     import numpy as np
 
-    from faceverify import model
+    from faceverify.model import network
 
-    sizes = model.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
-    tower = model.build_tower((14, 14, 3), sizes, 1)
-    model.save_weights(tower, folder / "whole.weights.h5")
-    model.save_weights(tower, folder / "outside.weights.h5")
+    sizes = network.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
+    tower = network.build_tower((14, 14, 3), sizes, 1)
+    network.save_weights(tower, folder / "whole.weights.h5")
+    network.save_weights(tower, folder / "outside.weights.h5")
     seed = (folder / "whole.weights.h5").read_bytes()
 
     def read(path: Path) -> None:
-        model.load_weights(tower, path)
+        network.load_weights(tower, path)
         assert all(np.isfinite(weight).all() for weight in tower.get_weights())
 
     @st.composite
@@ -639,18 +639,18 @@ def foreign_weights(folder: Path) -> Reader:
 def pretrained_weights(folder: Path) -> Reader:
     import shutil
 
-    from faceverify import model
+    from faceverify.model import network
 
-    sizes = model.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
-    tower = model.build_tower((14, 14, 3), sizes, 1)
+    sizes = network.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
+    tower = network.build_tower((14, 14, 3), sizes, 1)
     whole = folder / "tower.weights.h5"
-    model.save_weights(tower, whole)
-    model.write_checksum(whole)
+    network.save_weights(tower, whole)
+    network.write_checksum(whole)
 
     def read(path: Path) -> None:
         if not path.with_name(f"{path.name}.sha256").exists():
             shutil.copy(f"{whole}.sha256", path.parent)
-        model.build_tower((14, 14, 3), sizes, 1, str(path))
+        network.build_tower((14, 14, 3), sizes, 1, str(path))
         assert path.read_bytes() == whole.read_bytes()
 
     return Reader("tower.weights.h5", [whole.read_bytes()], read, share=0.7)
@@ -663,7 +663,7 @@ def pretrained_weights(folder: Path) -> Reader:
 def stored_array(folder: Path) -> Reader:
     import numpy as np
 
-    from faceverify.cache import stored
+    from faceverify.base.cache import stored
 
     rows = np.random.default_rng(1).random((40, 6), np.float32)
     cache = folder / "cache"
@@ -688,7 +688,7 @@ def training_progress(folder: Path) -> Reader:
     import keras
     import numpy as np
 
-    from faceverify import training
+    from faceverify.model import training
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dropout(0.1)])
     model.compile(keras.optimizers.RMSprop(0.01), "mse")
@@ -715,7 +715,7 @@ def training_progress(folder: Path) -> Reader:
 def kept_looks(folder: Path) -> Reader:
     import numpy as np
 
-    from faceverify.looks import Models, look_at_all
+    from faceverify.audit.observations import Models, look_at_all
 
     models = Models(
         SAMPLE / "shape_predictor_68_face_landmarks.dat",
@@ -749,7 +749,7 @@ def kept_looks(folder: Path) -> Reader:
 
 @reader
 def verifier_description(app: Path) -> Reader:
-    from faceverify import verifier_file
+    from faceverify.verify import verifier_file
 
     text = (app / "models/verifier.json").read_bytes()
 
@@ -766,7 +766,7 @@ def verifier_description(app: Path) -> Reader:
 def verifier_model(app: Path) -> Reader:
     import shutil
 
-    from faceverify import verifier_file
+    from faceverify.verify import verifier_file
 
     def read(path: Path) -> None:
         if not path.with_name("verifier.json").exists():
@@ -785,8 +785,8 @@ def list_of_pairs(app: Path) -> Reader:
     import csv
     import io
 
-    from faceverify import pair_list
-    from faceverify.verify import Verifier
+    from faceverify.verify import pair_list
+    from faceverify.verify.verifier import Verifier
 
     verifier = Verifier.load(app / "models/verifier.json")
     shots = [str(SAMPLE / f"img_align_celeba/{n:06d}.png") for n in (1, 2, 11)]
@@ -826,9 +826,9 @@ def list_of_pairs(app: Path) -> Reader:
 def kept_embeddings(app: Path) -> Reader:
     from contextlib import closing
 
-    from faceverify import pair_list
-    from faceverify.embedded import Embedded
-    from faceverify.verify import Verifier
+    from faceverify.verify import pair_list
+    from faceverify.verify.embedding_store import Embedded
+    from faceverify.verify.verifier import Verifier
 
     verifier = Verifier.load(app / "models/verifier.json")
     shots = [str(SAMPLE / f"img_align_celeba/{n:06d}.png") for n in (1, 2, 11)]

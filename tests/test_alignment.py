@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceverify import alignment, landmarks
+from faceverify.faces import alignment, landmarks
 from helpers import ROOT, sample_photos
 
 # Each is (scale, angle in radians, x shift, y shift).

@@ -1,4 +1,4 @@
-"""Tests of faceverify.alone: one process at a time does a step in a folder."""
+"""Tests of faceverify.runs.lock: one process at a time does a step in a folder."""
 
 import subprocess
 import sys

@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from faceverify import annotations
-from faceverify.errors import InputError
+from faceverify.base.errors import InputError
+from faceverify.data import annotations
 
 IDENTITY_FORMS = {
     "official": "000001.jpg 2880\n000002.jpg 2937\n000003.png 2880\n",

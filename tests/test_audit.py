@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 
 import audit_data
-from faceverify import audit, files, looks
-from faceverify.annotations import IdentityRow
-from faceverify.errors import InputError
-from faceverify.photos import decode
+from faceverify.audit import observations, rules
+from faceverify.base import files
+from faceverify.base.errors import InputError
+from faceverify.data.annotations import IdentityRow
+from faceverify.faces.aligned_photos import decode
 from helpers import (
     PREDICTOR,
     ROOT,
@@ -32,7 +33,7 @@ from helpers import (
 )
 
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
-LIMITS = audit.Limits(0.35, 0.98, 0.6, 0.5, 2)
+LIMITS = rules.Limits(0.35, 0.98, 0.6, 0.5, 2)
 WANTED = {"select.faces_per_identity": 4}
 
 
@@ -50,7 +51,7 @@ def made(people, faces=None, digests=None, faults=None):
     centres = 0.53 * np.eye(128)
     scatter = generator.normal(0, 0.02, (len(labels), 128))
     rows = [IdentityRow(10 + i, f"{i}.jpg", label) for i, label in enumerate(labels)]
-    seen = looks.Looks(
+    seen = observations.Looks(
         digests or [str(i) for i in range(len(labels))],
         faults or [""] * len(labels),
         np.ones(len(labels), bool) if faces is None else faces,
@@ -62,7 +63,7 @@ def made(people, faces=None, digests=None, faults=None):
 
 def found(rows, seen, limits=LIMITS):
     return [
-        (finding.kind, finding.row, finding.other) for finding in audit.find(rows, seen, limits)
+        (finding.kind, finding.row, finding.other) for finding in rules.find(rows, seen, limits)
     ]
 
 
@@ -72,7 +73,7 @@ def test_sound_labels_give_no_finding():
 
 def test_a_face_under_a_wrong_label_is_named_with_whom_it_shows():
     rows, seen = made([(1, 0, 5), (2, 1, 5), (1, 1, 1), (2, 9, 1)])
-    first, second = audit.find(rows, seen, LIMITS)
+    first, second = rules.find(rows, seen, LIMITS)
     assert (first.kind, first.row, first.other) == ("mislabelled", 10, 5)
     assert first.remedy == "label it 2 or remove the row"
     assert (second.kind, second.row, second.other) == ("mislabelled", 11, None)
@@ -127,7 +128,7 @@ def test_of_two_identities_that_are_one_person_the_smaller_is_named():
     rows, seen = made([(7, 0, 3), (3, 0, 4), (9, 1, 4)])
     expected = [("one_person", row, 3) for row in range(3)]
     assert found(rows, seen) == expected
-    assert {finding.remedy for finding in audit.find(rows, seen, LIMITS)} == {"label it 3"}
+    assert {finding.remedy for finding in rules.find(rows, seen, LIMITS)} == {"label it 3"}
 
 
 def corrected(rows, seen, findings):
@@ -140,7 +141,7 @@ def corrected(rows, seen, findings):
         else:
             rows[finding.row] = rows[finding.row]._replace(identity=finding.label)
     columns = [np.asarray(column)[kept] for column in seen]
-    return [row for row, keep in zip(rows, kept, strict=True) if keep], looks.Looks(*columns)
+    return [row for row, keep in zip(rows, kept, strict=True) if keep], observations.Looks(*columns)
 
 
 @pytest.mark.parametrize("counts", [(4, 3, 3), (3, 3, 4), (3, 3, 3)])
@@ -148,18 +149,18 @@ def test_all_identities_of_one_person_become_one(counts):
     rows, seen = made([(1, 0, counts[0]), (101, 0, counts[1]), (102, 0, counts[2]), (5, 1, 10)])
     kept = 102 if counts[2] == 4 else 1
     limits = LIMITS._replace(faces_per_identity=9)
-    findings = audit.find(rows, seen, limits)
+    findings = rules.find(rows, seen, limits)
     assert {finding.kind for finding in findings} == {"one_person"}
     assert {rows[finding.row].identity for finding in findings} == {1, 101, 102} - {kept}
     assert {finding.remedy for finding in findings} == {f"label it {kept}"}
-    assert audit.find(*corrected(rows, seen, findings), limits) == []
+    assert rules.find(*corrected(rows, seen, findings), limits) == []
 
 
 def test_identities_that_only_a_third_one_connects_become_one():
     rows, seen = made([(1, 0, 3), (2, 0, 3), (3, 0, 3)])
     seen.descriptors[:3, 100] += 0.3
     seen.descriptors[6:, 100] -= 0.3
-    findings = audit.find(rows, seen, LIMITS)
+    findings = rules.find(rows, seen, LIMITS)
     assert [(f.row, f.label) for f in findings] == [(row, 1) for row in range(3, 9)]
     near, far = findings[0].distance, findings[-1].distance
     assert near < LIMITS.alike < far
@@ -169,14 +170,14 @@ def test_what_the_other_findings_take_away_does_not_count_as_usable():
     rows, seen = made([(1, 0, 5), (2, 1, 4), (2, 0, 1), (3, 2, 4), (3, 9, 1), (4, 3, 5)])
     digests = [*seen.digests[:9], seen.digests[0], *seen.digests[10:]]
     seen, limits = seen._replace(digests=digests), LIMITS._replace(faces_per_identity=5)
-    findings = audit.find(rows, seen, limits)
+    findings = rules.find(rows, seen, limits)
     assert [(f.kind, f.row) for f in findings] == [
         ("same_bytes", 9),
         ("mislabelled", 14),
         *(("too_few", row) for row in (5, 6, 7, 8, 10, 11, 12, 13)),
     ]
     assert findings[-1].remedy.startswith("4 of 5 usable faces")
-    assert audit.find(*corrected(rows, seen, findings), limits) == []
+    assert rules.find(*corrected(rows, seen, findings), limits) == []
 
 
 def test_two_photos_are_too_few_to_join_two_identities_and_are_named_by_themselves():
@@ -218,13 +219,13 @@ def test_one_row_and_no_face_at_all_are_no_trouble():
 
 
 def test_close_pairs_are_those_of_all_distances(monkeypatch):
-    monkeypatch.setattr(audit, "BLOCK", 7)
+    monkeypatch.setattr(rules, "BLOCK", 7)
     vectors = np.random.default_rng(1).normal(0, 0.06, (40, 128)).astype(np.float32)
     spreads = np.linspace(0, 0.3, 40)
     every = np.square(vectors[:, None].astype(float) - vectors).sum(axis=2)
     every = np.sqrt(every + spreads[:, None] + spreads)
     limit = float(np.median(every))
-    pairs, distances = audit.close_pairs(vectors, spreads, limit)
+    pairs, distances = rules.close_pairs(vectors, spreads, limit)
     expected = np.argwhere(np.triu(every < limit, 1))
     np.testing.assert_array_equal(pairs[np.lexsort(pairs.T[::-1])], expected)
     np.testing.assert_allclose(distances, every[tuple(pairs.T)], rtol=1e-12)
@@ -234,7 +235,7 @@ def test_a_fit_is_the_distance_from_the_mean_of_the_others():
     rows, seen = made([(1, 0, 4), (2, 1, 1), (3, 2, 3)])
     identities = np.array([row.identity for row in rows])
     sound = np.arange(8) != 1
-    fits = audit.fits(identities, seen.descriptors, sound)
+    fits = rules.fits(identities, seen.descriptors, sound)
     for i in range(8):
         others = (identities == identities[i]) & sound & (np.arange(8) != i)
         if i in (1, 4):
@@ -351,7 +352,7 @@ def test_exactly_the_planted_rows_are_named_by_their_lines(planted, audited, for
             assert row["other_place"].endswith(f":{lines[row['other_photo']]}")
             assert row["other_identity"] == str(planted.labels[row["other_photo"]])
     kinds = [row["kind"] for row in table]
-    assert kinds == sorted(kinds, key=list(audit.KINDS).index)
+    assert kinds == sorted(kinds, key=list(rules.KINDS).index)
 
 
 def test_a_fault_is_told_with_what_it_was_held_against_and_what_to_do(planted, audited):
@@ -403,7 +404,7 @@ def test_two_runs_write_the_same_bytes_and_the_second_looks_at_nothing(
     printed = audited(planted.folder)
     before = {path.name: path.read_bytes() for path in (planted.folder / "audit").iterdir()}
     assert set(before) == {"findings.csv", "index.html"}
-    monkeypatch.setattr(looks, "examine", None)
+    monkeypatch.setattr(observations, "examine", None)
     assert audited(planted.folder) == printed
     after = {path.name: path.read_bytes() for path in (planted.folder / "audit").iterdir()}
     assert after == before
@@ -522,43 +523,43 @@ def test_a_folder_whose_name_is_not_text_is_refused(small):
 @pytest.fixture
 def look(small):
     """The arguments of a look at one photo."""
-    models = looks.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
+    models = observations.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
     return small / "data/img_align_celeba", ["000001.png"], models, small / ".cache"
 
 
 def test_a_damaged_store_is_told(small, look):
     with joblib.parallel_config("sequential"):
-        looks.look_at_all(*look)
+        observations.look_at_all(*look)
         (store,) = small.glob(".cache/*/looks.sqlite")
         store.write_bytes(b"no database " * 1000)
         with pytest.raises(InputError, match=r"looks\.sqlite: file is not a database; remove it"):
-            looks.look_at_all(*look)
+            observations.look_at_all(*look)
 
 
 def test_a_row_that_is_not_what_was_put_in_is_told(small, look):
     with joblib.parallel_config("sequential"):
-        looks.look_at_all(*look)
+        observations.look_at_all(*look)
         (store,) = small.glob(".cache/*/looks.sqlite")
         with closing(sqlite3.connect(store)) as database:
             database.execute("UPDATE looks SET descriptor = zeroblob(512)")
             database.commit()
         with pytest.raises(InputError, match=r"looks\.sqlite: .*000001\.png is damaged; remove it"):
-            looks.look_at_all(*look)
+            observations.look_at_all(*look)
 
 
 def test_a_photo_that_changes_while_it_is_looked_at_is_told(look, monkeypatch):
-    examine = looks.examine
+    examine = observations.examine
 
     def changed(path, models):
         path.write_bytes(b"another photo")
         return examine(path, models)
 
-    monkeypatch.setattr(looks, "examine", changed)
+    monkeypatch.setattr(observations, "examine", changed)
     with (
         joblib.parallel_config("sequential"),
         pytest.raises(InputError, match=r"000001\.png was changed meanwhile"),
     ):
-        looks.look_at_all(*look)
+        observations.look_at_all(*look)
 
 
 def test_as_a_command_it_ends_with_one_line_for_a_mistake_and_with_1_for_findings(small):

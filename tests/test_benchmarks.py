@@ -15,9 +15,9 @@ import record_steps
 import scoring_steps
 import train
 import training_steps
-from faceverify import model
-from faceverify.records import PairRecords
-from faceverify.training import PairBatches
+from faceverify.data.records import PairRecords
+from faceverify.model import network
+from faceverify.model.training import PairBatches
 from measuring import Comparison, Rate
 
 PAIRS = 16
@@ -88,10 +88,10 @@ def test_both_ways_find_the_same_landmarks(photos):
 
 
 def test_both_siamese_models_are_one_function():
-    tower = model.build_tower((6, 6, 8), model.Tower(4, [10, 10], [10, 12], 0.0, 0.0), seed=1)
+    tower = network.build_tower((6, 6, 8), network.Tower(4, [10, 10], [10, 12], 0.0, 0.0), seed=1)
     rng = np.random.default_rng(1)
     pair = {f"feature{slot}": rng.random((5, 6, 6, 8), np.float32) for slot in (0, 1)}
-    ours = model.build_siamese(tower).predict_on_batch(pair)
+    ours = network.build_siamese(tower).predict_on_batch(pair)
     theirs = original.build_siamese(tower).predict_on_batch(pair)
     for name, values in ours.items():
         np.testing.assert_allclose(values, theirs[name], atol=1e-5)
@@ -101,9 +101,9 @@ def test_both_siamese_models_are_one_function():
 @pytest.mark.parametrize("way", ("ours", "original"))
 def test_training_runs_in_both_ways(work, way, here, monkeypatch):
     def small():
-        brain = model.build_brain("MobileNetV2", "block_3_expand_relu", 96, None, 1)
-        sizes = model.Tower(4, [10, 10], [10, 12], 0.0, 0.0)
-        return brain, model.build_tower(brain.output_shape[1:], sizes, 1)
+        brain = network.build_brain("MobileNetV2", "block_3_expand_relu", 96, None, 1)
+        sizes = network.Tower(4, [10, 10], [10, 12], 0.0, 0.0)
+        return brain, network.build_tower(brain.output_shape[1:], sizes, 1)
 
     monkeypatch.setattr(training_steps, "_parts", small)
     assert work(here, way).median > 0

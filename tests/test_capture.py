@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import yaml
 
-from faceverify import alignment, capture, photo_files
-from faceverify.capture import find_face
-from faceverify.photo_files import Photo
-from faceverify.refusals import (
+from faceverify.base.schema import Capture
+from faceverify.faces import alignment
+from faceverify.verify import camera_photos, capture
+from faceverify.verify.camera_photos import Photo
+from faceverify.verify.capture import find_face
+from faceverify.verify.refusals import (
     BlurredError,
     CaptureError,
     FaceTooSmallError,
@@ -20,7 +22,6 @@ from faceverify.refusals import (
     TooDarkError,
     WashedOutError,
 )
-from faceverify.schema import Capture
 from helpers import PREDICTOR, ROOT, sample_photos
 from phone import encoded, phone_photo
 
@@ -134,13 +135,13 @@ def test_jpeg_of_quality_10_noise_and_grey_do_no_harm(photos, find):
     for photo in photos:
         noisy = np.clip(photo + rng.normal(0, 12, photo.shape), 0, 255).astype(np.uint8)
         grey = np.repeat(photo.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
-        for damaged in (photo_files.decode(encoded(photo, quality=10)), noisy, grey):
+        for damaged in (camera_photos.decode(encoded(photo, quality=10)), noisy, grey):
             assert off(find(damaged)) < 0.2
 
 
 def test_distance_is_measured_in_pixels_of_the_photo_as_taken(photos, find):
     large = cv2.resize(photos[0], None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
-    face = find(photo_files.decode(encoded(large)))
+    face = find(camera_photos.decode(encoded(large)))
     assert face.interocular == pytest.approx(38.3 * FACTOR * 5, rel=0.15)
 
 

@@ -1,11 +1,11 @@
-"""Tests of faceverify.comparison: what a reviewer is told of two revisions."""
+"""Tests of faceverify.runs.comparison: what a reviewer is told of two revisions."""
 
 import numpy as np
 import pytest
 
-from faceverify import comparison
-from faceverify.comparison import Out
-from faceverify.summary import FIGURES
+from faceverify.evaluation.summary import FIGURES
+from faceverify.runs import comparison
+from faceverify.runs.comparison import Out
 
 
 def figures(value=0.8, half=0.05, **others):

@@ -1,9 +1,9 @@
-"""Tests of faceverify.curves and summary: the numbers behind the plots, and the tables."""
+"""Tests of evaluation.plot_data and summary: the numbers behind the plots, and the tables."""
 
 import numpy as np
 import pytest
 
-from faceverify import curves, metrics, summary
+from faceverify.evaluation import metrics, plot_data, summary
 
 
 def made_scores(count=3000, seed=1):
@@ -14,8 +14,8 @@ def made_scores(count=3000, seed=1):
 
 def test_operating_points_are_points_of_the_roc_off_the_edges():
     scores, same = made_scores()
-    points = curves.operating_points(scores, same)
-    assert len(points) <= 2 * curves.POINTS + 2
+    points = plot_data.operating_points(scores, same)
+    assert len(points) <= 2 * plot_data.POINTS + 2
     genuine, impostors = same.sum(), (~same).sum()
     for threshold, fmr, tar, fnmr in points.itertuples(index=False):
         # Thresholds are rounded: the pair that lies on one may fall on either side.
@@ -31,7 +31,7 @@ def test_operating_points_are_points_of_the_roc_off_the_edges():
 
 def test_both_ends_of_the_curve_keep_every_step():
     scores, same = made_scores()
-    points = curves.operating_points(scores, same)
+    points = plot_data.operating_points(scores, same)
     fmr, tar, _ = metrics.roc(scores, same)
     for kept, all_of_them in ((points.fmr, fmr), (1 - points.tar, 1 - tar)):
         few = np.unique(all_of_them[(all_of_them > 0) & (all_of_them < 0.005)])
@@ -41,7 +41,7 @@ def test_both_ends_of_the_curve_keep_every_step():
 
 def test_a_model_without_an_error_still_has_a_curve():
     same = np.arange(20) < 10
-    points = curves.operating_points(np.where(same, 0.1, 0.9), same)
+    points = plot_data.operating_points(np.where(same, 0.1, 0.9), same)
     assert (points.fmr > 0).all()
     assert (points.fnmr > 0).all()
     assert ((points.fmr == 0.05) & (points.fnmr == 0.05)).any()
@@ -49,14 +49,14 @@ def test_a_model_without_an_error_still_has_a_curve():
 
 @pytest.mark.parametrize("same", [np.ones(5, bool), np.zeros(5, bool), np.zeros(0, bool)])
 def test_one_kind_of_pair_alone_has_no_curve(same):
-    points = curves.operating_points(np.linspace(0, 1, len(same)), same)
+    points = plot_data.operating_points(np.linspace(0, 1, len(same)), same)
     assert list(points) == ["threshold", "fmr", "tar", "fnmr"]
     assert len(points) == 0
 
 
 def test_the_shares_of_each_kind_sum_to_one_and_lie_in_their_bins():
     scores, same = made_scores()
-    table = curves.histogram(scores, same, 0.5, 0.6)
+    table = plot_data.histogram(scores, same, 0.5, 0.6)
     for kind, mask in (("genuine", same), ("impostor", ~same)):
         own = table[table.kind == kind]
         assert own.share.sum() == pytest.approx(1, abs=1e-4)
@@ -69,16 +69,16 @@ def test_the_shares_of_each_kind_sum_to_one_and_lie_in_their_bins():
 
 
 def test_a_histogram_reaches_the_limit_and_may_lack_a_kind():
-    table = curves.histogram(np.array([0.1, 0.2]), np.ones(2, bool), 0.5, 0.6)
+    table = plot_data.histogram(np.array([0.1, 0.2]), np.ones(2, bool), 0.5, 0.6)
     assert table.end.max() == 0.6
     assert table[table.kind == "impostor"].share.sum() == 0
-    assert len(curves.histogram(np.empty(0), np.empty(0, bool), 0.5, 0.6)) == 2 * curves.BINS
+    assert len(plot_data.histogram(np.empty(0), np.empty(0, bool), 0.5, 0.6)) == 2 * plot_data.BINS
 
 
 def test_decisions_count_all_four_kinds_also_where_there_are_none():
     scores, same = np.array([0.1, 0.6, 0.3, 0.9, 0.2]), np.array([1, 1, 0, 0, 0], bool)
-    assert curves.decisions(scores, same, 0.6).pairs.tolist() == [1, 1, 2, 1]
-    assert curves.decisions(scores[:0], same[:0], 0.6).pairs.tolist() == [0] * 4
+    assert plot_data.decisions(scores, same, 0.6).pairs.tolist() == [1, 1, 2, 1]
+    assert plot_data.decisions(scores[:0], same[:0], 0.6).pairs.tolist() == [0] * 4
 
 
 def test_groups_have_a_row_for_each_rate_that_has_an_interval():
@@ -89,7 +89,7 @@ def test_groups_have_a_row_for_each_rate_that_has_an_interval():
     groups = metrics.group_error_rates(
         scores, same, identities, masks, threshold=0.6, resamples=100, seed=1
     )
-    table = curves.group_rates(groups)
+    table = plot_data.group_rates(groups)
     rows = [
         tuple(row) for row in table[["group", "rate", "value", "pairs"]].itertuples(index=False)
     ]
@@ -100,7 +100,7 @@ def test_groups_have_a_row_for_each_rate_that_has_an_interval():
     ]
     assert (table.low <= table.value).all()
     assert (table.value <= table.high).all()
-    assert list(curves.group_rates({})) == list(table)
+    assert list(plot_data.group_rates({})) == list(table)
 
 
 def test_an_interval_is_shown_with_three_decimals_or_not_at_all():

@@ -1,4 +1,4 @@
-"""Tests of drift.py and of faceverify.drift: rounding is told from a real change."""
+"""Tests of drift.py and of faceverify.runs.rounding: rounding is told from a real change."""
 
 import json
 import shutil
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from faceverify import drift
-from faceverify.errors import InputError
+from faceverify.base.errors import InputError
+from faceverify.runs import rounding
 from helpers import error_line, spoil_json
 from tiny import Clone
 
@@ -21,11 +21,11 @@ THRESHOLDS = (0.5, 0.6)
 def scored(*thetas, name="ja"):
     """A run's table with these scores of one model."""
     photos = np.array([[f"{i}-0.png", f"{i}-1.png"] for i in range(len(thetas))], object)
-    return drift.thetas({name: np.array(thetas)}, photos, np.ones(len(thetas), bool), seed=1)
+    return rounding.thetas({name: np.array(thetas)}, photos, np.ones(len(thetas), bool), seed=1)
 
 
 def moved(old, new, thresholds=THRESHOLDS):
-    return drift.compare(scored(*old), scored(*new), {"ja": thresholds})["ja"]
+    return rounding.compare(scored(*old), scored(*new), {"ja": thresholds})["ja"]
 
 
 # Scores that are kept
@@ -39,11 +39,11 @@ def test_few_pairs_are_all_kept_with_six_decimals():
 
 
 def test_of_many_pairs_some_are_drawn_evenly_and_the_same_again():
-    count = 3 * drift.MOST_PAIRS
+    count = 3 * rounding.MOST_PAIRS
     photos = np.arange(2 * count).astype(str).astype(object).reshape(-1, 2)
     scores, same = np.arange(count) / count, np.arange(count) % 2 == 0
-    one, again, other = (drift.thetas({"ja": scores}, photos, same, seed) for seed in (1, 1, 2))
-    assert len(one) == drift.MOST_PAIRS
+    one, again, other = (rounding.thetas({"ja": scores}, photos, same, seed) for seed in (1, 1, 2))
+    assert len(one) == rounding.MOST_PAIRS
     assert one.equals(again)
     assert not one.equals(other)
     assert one.ja.is_monotonic_increasing
@@ -54,7 +54,7 @@ def test_of_many_pairs_some_are_drawn_evenly_and_the_same_again():
 
 def test_what_is_written_is_read_again():
     table = scored(0.1, 0.65)
-    assert drift.parse(table.to_csv(index=False), "here").ja.tolist() == [0.1, 0.65]
+    assert rounding.parse(table.to_csv(index=False), "here").ja.tolist() == [0.1, 0.65]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_what_is_written_is_read_again():
 )
 def test_other_tables_are_refused_by_line(text, message):
     with pytest.raises(InputError, match=f"^{message}"):
-        drift.parse(text, "thetas.csv")
+        rounding.parse(text, "thetas.csv")
 
 
 # Comparison
@@ -93,27 +93,27 @@ def test_a_score_at_the_threshold_is_refused_as_everywhere():
 def test_other_pairs_or_models_are_no_comparison():
     one, thresholds = scored(0.1, 0.2), {"ja": THRESHOLDS, "mar": THRESHOLDS}
     with pytest.raises(InputError, match="^the two runs judge other pairs of photos"):
-        drift.compare(one, scored(0.1), thresholds)
+        rounding.compare(one, scored(0.1), thresholds)
     with pytest.raises(InputError, match="^the two runs judge other pairs of photos"):
-        drift.compare(one, one.assign(second=["x.png", "y.png"]), thresholds)
+        rounding.compare(one, one.assign(second=["x.png", "y.png"]), thresholds)
     with pytest.raises(InputError, match="^the two runs have other models"):
-        drift.compare(one, scored(0.1, 0.2, name="mar"), thresholds)
+        rounding.compare(one, scored(0.1, 0.2, name="mar"), thresholds)
     with pytest.raises(InputError, match="^no threshold of ja is known"):
-        drift.compare(one, one, {})
+        rounding.compare(one, one, {})
 
 
 @pytest.mark.parametrize(
     ("new", "expected"),
     [
-        ([0.1, 0.5, 0.7], drift.IDENTICAL),
-        ([0.1, 0.5, 0.7 + 0.9 * drift.TOLERANCE], drift.NOISE),
-        ([0.1, 0.5, 0.7 + 1.1 * drift.TOLERANCE], drift.REAL),
-        ([0.1, 0.5 - 0.5 * drift.TOLERANCE, 0.7], drift.REAL),
+        ([0.1, 0.5, 0.7], rounding.IDENTICAL),
+        ([0.1, 0.5, 0.7 + 0.9 * rounding.TOLERANCE], rounding.NOISE),
+        ([0.1, 0.5, 0.7 + 1.1 * rounding.TOLERANCE], rounding.REAL),
+        ([0.1, 0.5 - 0.5 * rounding.TOLERANCE, 0.7], rounding.REAL),
     ],
     ids=["equal", "near", "far", "near, decided otherwise"],
 )
 def test_the_verdict_wants_near_scores_and_equal_decisions(new, expected):
-    assert drift.verdict({"ja": moved([0.1, 0.5, 0.7], new)}) == expected
+    assert rounding.verdict({"ja": moved([0.1, 0.5, 0.7], new)}) == expected
 
 
 # The command
@@ -122,8 +122,8 @@ def test_the_verdict_wants_near_scores_and_equal_decisions(new, expected):
 def changed_thetas(clone: Clone, by: float) -> None:
     """Move each score of the workspace."""
     path = clone.folder / "metrics/thetas.csv"
-    table = drift.parse(path.read_text(), str(path))
-    models = table.columns[len(drift.PAIR) :]
+    table = rounding.parse(path.read_text(), str(path))
+    models = table.columns[len(rounding.PAIR) :]
     table[models] = (table[models] + by).round(6)
     table.to_csv(path, index=False)
 

@@ -1,4 +1,4 @@
-"""Tests of faceverify.errors: how a script tells what is wrong, and its exit codes."""
+"""Tests of faceverify.base.errors: how a script tells what is wrong, and its exit codes."""
 
 import subprocess
 import sys

@@ -14,24 +14,28 @@ import pandas as pd
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from faceverify import features, files, litert, model, parameters, store, verifier_file
-from faceverify.errors import InputError
+from faceverify.base import files
+from faceverify.base.errors import InputError
+from faceverify.model import features, litert, store
+from faceverify.model.network import Tower, angle, build_brain, build_tower, join
+from faceverify.runs import parameters
+from faceverify.verify import verifier_file
 from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos, write_parameters
 
 CUT = ("VGG16", "block1_pool", 64)
-SIZES = model.Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
+SIZES = Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
 WEIGHTS = {"ja": 0.7, "mar": 0.1, "rai": 0.2}  # none of them is a float16 number
 
 
 def made_member(tower_seed, tail=5, own_brain=False):
     """A small member; its brain is everybody's, or one that was trained along."""
-    brain = model.build_brain(*CUT, None, seed=3)
+    brain = build_brain(*CUT, None, seed=3)
     if own_brain:
         rng = np.random.default_rng(tower_seed)
         brain.set_weights([w * rng.uniform(0.5, 1.5, w.shape) for w in brain.get_weights()])
     brain.trainable = own_brain
     sizes = SIZES._replace(tail_units=[7, tail])
-    tower = model.build_tower(brain.output_shape[1:], sizes, tower_seed)
+    tower = build_tower(brain.output_shape[1:], sizes, tower_seed)
     # VGG's features are large numbers: new weights would saturate every tail.
     head, *others = tower.get_weights()
     tower.set_weights([head * 0.1, *others])
@@ -66,7 +70,7 @@ def canvases(sample):
 
 
 def keras_tails(members, canvases):
-    faces = (model.join(member.brain, member.tower) for member in members.values())
+    faces = (join(member.brain, member.tower) for member in members.values())
     return [face.predict_on_batch(canvases)["tail"] for face in faces]
 
 
@@ -93,7 +97,7 @@ def test_theta_is_that_of_the_keras_models(members, network, canvases):
     embeddings = network.embed(canvases)
     theta, by_member = network.compare(embeddings[:-1], embeddings[1:])
     tails = keras_tails(members, canvases)
-    expected = np.stack([keras.ops.convert_to_numpy(model.angle(t[:-1], t[1:])) for t in tails], 1)
+    expected = np.stack([keras.ops.convert_to_numpy(angle(t[:-1], t[1:])) for t in tails], 1)
     assert expected.max() > 0.05
     np.testing.assert_allclose(by_member, expected, atol=3e-3)
     np.testing.assert_allclose(theta, expected @ list(WEIGHTS.values()), atol=3e-3)
@@ -317,7 +321,7 @@ def test_a_missing_input_is_named(before, tmp_path, missing, said):
 
 def test_neither_tensorflow_nor_keras_is_needed(copied):
     code = (
-        "import sys; from pathlib import Path; from faceverify import verifier_file\n"
+        "import sys; from pathlib import Path; from faceverify.verify import verifier_file\n"
         f"verifier_file.load(Path({str(copied)!r}))\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}))"
     )

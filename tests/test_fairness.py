@@ -1,4 +1,4 @@
-"""Tests of faceverify.fairness: a planted bias is found, and chance raises no alarm."""
+"""Tests of faceverify.evaluation.fairness: a planted bias is found, and chance raises no alarm."""
 
 import itertools
 
@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from faceverify import annotations, baseline, fairness, metrics
-from faceverify.landmarks import find_landmarks
-from faceverify.photos import decode_aligned
-from faceverify.verification import attribute_groups
+from faceverify.data import annotations
+from faceverify.evaluation import fairness, metrics
+from faceverify.evaluation.verification import attribute_groups
+from faceverify.faces import dlib_descriptor
+from faceverify.faces.aligned_photos import decode_aligned
+from faceverify.faces.landmarks import find_landmarks
 from helpers import PREDICTOR
 
 FACTOR = 2.0
@@ -139,7 +141,7 @@ def test_the_attributes_of_real_photos_make_groups_with_a_verdict(celeba, sample
     scores = np.linalg.norm(described[photos[:, 0]] - described[photos[:, 1]], axis=1)
     marks = {a: attributes.column(a)[[row[n] for n in names]][photos] for a in ATTRIBUTES}
     groups = {k: v for a in ATTRIBUTES for k, v in attribute_groups(marks[a], a).items()}
-    options = {"threshold": baseline.THRESHOLD, "resamples": 200, "seed": 1}
+    options = {"threshold": dlib_descriptor.THRESHOLD, "resamples": 200, "seed": 1}
     known = metrics.group_error_rates(scores, same, identities, groups, **options)
     contrasts = {a: tuple(groups[side] for side in fairness.compared(a)) for a in ATTRIBUTES}
     shares = metrics.fmr_shares(scores, same, identities, contrasts, **options)
@@ -147,7 +149,7 @@ def test_the_attributes_of_real_photos_make_groups_with_a_verdict(celeba, sample
     for a in ATTRIBUTES:
         assert sum(known[k]["impostor"] for k in attribute_groups(marks[a], a)) == (~same).sum()
     # dlib's descriptor accepts few of 760 pairs of strangers: 20 people say nothing of groups.
-    assert 0 < np.mean(scores[~same] < baseline.THRESHOLD) < 0.1
+    assert 0 < np.mean(scores[~same] < dlib_descriptor.THRESHOLD) < 0.1
     assert {c["verdict"] for c in report["attributes"].values()} == {fairness.UNKNOWN}
 
 
@@ -156,7 +158,9 @@ def descriptor(path, sample):
     photo = decode_aligned(path.read_bytes())
     whole = dlib.rectangle(0, 0, photo.shape[1] - 1, photo.shape[0] - 1)
     points = find_landmarks(photo, sample / PREDICTOR, otherwise=whole)
-    return baseline.describe(photo, points, sample / "dlib_face_recognition_resnet_model_v1.dat")
+    return dlib_descriptor.describe(
+        photo, points, sample / "dlib_face_recognition_resnet_model_v1.dat"
+    )
 
 
 # Extremes

@@ -1,4 +1,4 @@
-"""Tests of faceverify.cache, features and store: what is computed once, what is on disk."""
+"""Tests of faceverify.base.cache, features and store: what is computed once, what is on disk."""
 
 import json
 import os
@@ -12,22 +12,23 @@ import keras
 import numpy as np
 import pytest
 
-from faceverify import features, files, model, store
-from faceverify.cache import stored
-from faceverify.errors import InputError, UnusableError
-from faceverify.photos import decode_aligned, to_canvas
+from faceverify.base import files
+from faceverify.base.cache import stored
+from faceverify.base.errors import InputError, UnusableError
+from faceverify.faces.aligned_photos import decode_aligned, to_canvas
+from faceverify.model import features, network, store
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 CUT = ("VGG16", "block1_pool", 64)  # the quickest to build
 NORMED = ("MobileNetV2", "block_1_expand_relu", 64)  # has batch statistics
-SIZES = model.Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
+SIZES = network.Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
 PHOTOS = 35  # more than one batch, the last one smaller
 
 
 def made_brain(seed=1, activation="relu"):
     """A small brain of its own, for what does not depend on the brain."""
     keras.utils.set_random_seed(seed)
-    photo = keras.Input(model.PHOTO_SHAPE, name="photo")
+    photo = keras.Input(network.PHOTO_SHAPE, name="photo")
     scaled = keras.layers.Rescaling(1 / 255, name="scaled")(photo)
     maps = keras.layers.Conv2D(4, 16, strides=16, activation=activation, name="maps")(scaled)
     return keras.Model(photo, maps, name="brain")
@@ -191,14 +192,14 @@ def test_another_brain_or_photo_has_another_store(brain, photos, tmp_path):
 
 
 def test_a_published_brain_that_is_built_again_has_the_same_fingerprint():
-    prints = [features.fingerprint(model.build_brain(*CUT, None, seed)) for seed in (1, 1, 2)]
+    prints = [features.fingerprint(network.build_brain(*CUT, None, seed)) for seed in (1, 1, 2)]
     assert prints[0] == prints[1] != prints[2]
 
 
 def test_brains_with_equal_weights_that_differ_in_layers_have_other_fingerprints():
     # The cut before an activation has the same weights as the cut after it.
     cuts = (("MobileNetV2", "block_1_expand_BN", 64), NORMED)
-    prints = {features.fingerprint(model.build_brain(*cut, None, 1)) for cut in cuts}
+    prints = {features.fingerprint(network.build_brain(*cut, None, 1)) for cut in cuts}
     assert len(prints) == 2
 
 
@@ -224,8 +225,8 @@ def test_a_damaged_photo_is_refused_and_nothing_is_stored(brain, photos, tmp_pat
 
 
 def made_model(tower_seed=1, sizes=SIZES, cut=CUT):
-    brain = model.build_brain(*cut, None, seed=3)
-    tower = model.build_tower(brain.output_shape[1:], sizes, tower_seed)
+    brain = network.build_brain(*cut, None, seed=3)
+    tower = network.build_tower(brain.output_shape[1:], sizes, tower_seed)
     names = ("brain", "brain_layer", "brain_view")
     description = dict(zip(names, cut, strict=True)) | {"brain_trainable": False}
     return store.TrainedModel(brain, tower, description | sizes._asdict())
@@ -346,7 +347,7 @@ def test_a_description_that_fits_no_model_is_refused(copied, change):
 
 
 @pytest.mark.parametrize(
-    "key", ["brain", "brain_layer", "brain_view", "brain_trainable", *model.Tower._fields]
+    "key", ["brain", "brain_layer", "brain_view", "brain_trainable", *network.Tower._fields]
 )
 def test_a_description_without_a_key_is_refused(copied, key):
     path = copied / "model.json"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from faceverify import files
-from faceverify.errors import InputError
+from faceverify.base import files
+from faceverify.base.errors import InputError
 from helpers import ROOT
 
 # Replaces a folder or a file, and is killed at its n-th operation, as Python's audit hooks see it.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from faceverify import files
+from faceverify.base import files
 from helpers import PREDICTOR, ROOT, error_line, run_script
 from hostile import yaml_bombs
 

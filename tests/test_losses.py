@@ -1,13 +1,18 @@
-"""Tests of faceverify.losses, against NumPy."""
+"""Tests of faceverify.model.losses, against NumPy."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from faceverify.landmarks import interocular_distance, unflatten
-from faceverify.losses import ContrastiveLoss, landmark_error, landmark_loss, pairwise_accuracy
-from faceverify.targets import LandmarkRange
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.faces.landmarks import interocular_distance, unflatten
+from faceverify.model.losses import (
+    ContrastiveLoss,
+    landmark_error,
+    landmark_loss,
+    pairwise_accuracy,
+)
 
 DELTA = 0.8
 PI = np.float32(np.pi)

@@ -1,4 +1,4 @@
-"""Tests of faceverify.metrics, against scikit-learn and against pairs that are really repeated."""
+"""Tests of evaluation.metrics, against scikit-learn and against pairs that are really repeated."""
 
 # The names of the tests say what they check.
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from faceverify import metrics
+from faceverify.evaluation import metrics
 
 NAMES = [
     "accuracy",

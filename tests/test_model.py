@@ -1,4 +1,4 @@
-"""Tests of faceverify.model: the angle between two faces, the Siamese pair, brain and tower."""
+"""Tests of model.network: the angle between two faces, the Siamese pair, brain and tower."""
 
 import importlib
 import os
@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from faceverify import model
-from faceverify.errors import InputError
-from faceverify.losses import ContrastiveLoss
-from faceverify.photos import view_corner
+from faceverify.base.errors import InputError
+from faceverify.faces.aligned_photos import view_corner
+from faceverify.model import network
+from faceverify.model.losses import ContrastiveLoss
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 NUMBERS = 32  # of a vector whose angle to another one is measured
-DEFAULTS = model.Tower(16, [150, 100], [100, 128], dropout=0.0, l2=0.0)
-SMALL = model.Tower(4, [8, 6], [7, 5], dropout=0.0, l2=0.0)
+DEFAULTS = network.Tower(16, [150, 100], [100, 128], dropout=0.0, l2=0.0)
+SMALL = network.Tower(4, [8, 6], [7, 5], dropout=0.0, l2=0.0)
 SMALL_FEATURES = (6, 6, 8)
 CUT = "block_1_expand_relu"  # of MobileNetV2: 3,904 parameters
 
@@ -58,7 +58,7 @@ def theta_and_gradient(first, second, dtype="float32"):
     """theta (B,) of two batches in `dtype`, and the gradients of its sum."""
     batches = [tf.Variable(tf.cast(x, dtype)) for x in (first, second)]
     with tf.GradientTape() as tape:
-        theta = model.angle(*batches)
+        theta = network.angle(*batches)
         total = tf.reduce_sum(theta)
     return theta, [g.numpy().astype(np.float64) for g in tape.gradient(total, batches)]
 
@@ -163,9 +163,9 @@ def policy(request):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("case", ["different", "equal", "nearly equal", "no direction"])
 def test_theta_keeps_float32_in_a_model_of_mixed_precision(policy, case):
-    tower = model.build_tower(SMALL_FEATURES, SMALL, seed=1)
+    tower = network.build_tower(SMALL_FEATURES, SMALL, seed=1)
     assert tower.compute_dtype == policy.removeprefix("mixed_")
-    siamese = model.build_siamese(tower)
+    siamese = network.build_siamese(tower)
     if case == "no direction":
         tower.set_weights([np.zeros_like(w) for w in tower.get_weights()])
     first = drawn(4, *SMALL_FEATURES)
@@ -189,7 +189,7 @@ def test_theta_keeps_float32_in_a_model_of_mixed_precision(policy, case):
 
 @pytest.mark.parametrize("pairs", [1, 3, 8, 33])
 def test_swapping_the_photos_swaps_the_landmarks_and_changes_nothing_else(pairs):
-    siamese = model.build_siamese(model.build_tower((11, 11, 768), DEFAULTS, seed=1))
+    siamese = network.build_siamese(network.build_tower((11, 11, 768), DEFAULTS, seed=1))
     first, second = drawn(pairs, 11, 11, 768), drawn(pairs, 11, 11, 768, seed=7)
     one = siamese.predict_on_batch({"feature0": first, "feature1": second})
     other = siamese.predict_on_batch({"feature0": second, "feature1": first})
@@ -202,9 +202,9 @@ def test_swapping_the_photos_swaps_the_landmarks_and_changes_nothing_else(pairs)
 
 
 def test_each_face_gets_what_the_tower_says_and_theta_is_between_the_tails():
-    tower = model.build_tower(SMALL_FEATURES, SMALL, seed=1)
+    tower = network.build_tower(SMALL_FEATURES, SMALL, seed=1)
     faces = [drawn(5, *SMALL_FEATURES), drawn(5, *SMALL_FEATURES, seed=7)]
-    outputs = model.build_siamese(tower).predict_on_batch(
+    outputs = network.build_siamese(tower).predict_on_batch(
         {"feature0": faces[0], "feature1": faces[1]}
     )
     alone = [tower.predict_on_batch(face) for face in faces]
@@ -215,9 +215,9 @@ def test_each_face_gets_what_the_tower_says_and_theta_is_between_the_tails():
 
 
 def test_both_faces_share_one_set_of_weights():
-    brain = model.build_brain("MobileNetV2", CUT, 218, None, seed=1)
-    tower = model.build_tower(brain.output_shape[1:], SMALL, seed=1)
-    siamese = model.build_siamese(model.join(brain, tower))
+    brain = network.build_brain("MobileNetV2", CUT, 218, None, seed=1)
+    tower = network.build_tower(brain.output_shape[1:], SMALL, seed=1)
+    siamese = network.build_siamese(network.join(brain, tower))
     assert siamese.count_params() == brain.count_params() + tower.count_params()
     own = {id(weight) for weight in brain.weights + tower.weights}
     assert {id(weight) for weight in siamese.weights} == own
@@ -227,11 +227,11 @@ def test_both_faces_share_one_set_of_weights():
 
 
 def test_the_defaults_have_the_sizes_of_the_original():
-    brain = model.build_brain("InceptionV3", "mixed5", 218, None, seed=1)
+    brain = network.build_brain("InceptionV3", "mixed5", 218, None, seed=1)
     assert brain.input_shape == (None, 218, 218, 3)
     assert brain.output_shape == (None, 11, 11, 768)
     assert brain.count_params() == 5_138_656
-    tower = model.build_tower(brain.output_shape[1:], DEFAULTS, seed=1)
+    tower = network.build_tower(brain.output_shape[1:], DEFAULTS, seed=1)
     shapes = [layer.output.shape for layer in tower.layers]
     assert shapes.index((None, 4, 4, 16)) + 1 == shapes.index((None, 256))
     assert tower.count_params() == 204_622
@@ -240,7 +240,7 @@ def test_the_defaults_have_the_sizes_of_the_original():
 
 
 def test_a_smaller_view_gives_fewer_features_of_the_same_canvas():
-    brain = model.build_brain("InceptionV3", "mixed5", 128, None, seed=1)
+    brain = network.build_brain("InceptionV3", "mixed5", 128, None, seed=1)
     assert brain.input_shape == (None, 218, 218, 3)
     assert brain.output_shape == (None, 6, 6, 768)
     assert brain.count_params() == 5_138_656
@@ -248,7 +248,7 @@ def test_a_smaller_view_gives_fewer_features_of_the_same_canvas():
 
 @pytest.mark.parametrize("view", [64, 128])
 def test_the_brain_looks_at_its_view_and_at_nothing_else(view):
-    brain = model.build_brain("MobileNetV2", CUT, view, None, seed=1)
+    brain = network.build_brain("MobileNetV2", CUT, view, None, seed=1)
     top, left = view_corner(view)
     inside = slice(top, top + view), slice(left, left + view)
     rng = np.random.default_rng(1)
@@ -265,7 +265,7 @@ def test_the_brain_looks_at_its_view_and_at_nothing_else(view):
 
 def test_a_view_too_small_for_the_network_is_refused():
     with pytest.raises(InputError, match="model.brain_view: 40 is too small for InceptionV3"):
-        model.build_brain("InceptionV3", "mixed5", 40, None, seed=1)
+        network.build_brain("InceptionV3", "mixed5", 40, None, seed=1)
 
 
 @pytest.mark.parametrize(
@@ -277,11 +277,11 @@ def test_a_view_too_small_for_the_network_is_refused():
     ],
 )
 def test_brain_scales_photos_as_its_network_expects(application, module, layer):
-    brain = model.build_brain(application, layer, 218, None, seed=1)
-    network = getattr(keras.applications, application)(
+    brain = network.build_brain(application, layer, 218, None, seed=1)
+    whole = getattr(keras.applications, application)(
         weights=None, include_top=False, input_shape=(218, 218, 3)
     )
-    cut = keras.Model(network.input, network.get_layer(layer).output)
+    cut = keras.Model(whole.input, whole.get_layer(layer).output)
     cut.set_weights(brain.get_weights())
     photos = np.random.default_rng(1).integers(256, size=(2, 218, 218, 3)).astype(np.uint8)
     scaling = importlib.import_module(f"keras.applications.{module}").preprocess_input
@@ -295,8 +295,8 @@ def test_brain_scales_photos_as_its_network_expects(application, module, layer):
 
 def test_brain_and_tower_are_drawn_from_their_seeds():
     builders = [
-        lambda seed: model.build_brain("MobileNetV2", CUT, 218, None, seed),
-        lambda seed: model.build_tower(SMALL_FEATURES, SMALL, seed),
+        lambda seed: network.build_brain("MobileNetV2", CUT, 218, None, seed),
+        lambda seed: network.build_tower(SMALL_FEATURES, SMALL, seed),
     ]
     for build in builders:
         one, again, other = (build(seed).get_weights() for seed in (1, 1, 2))
@@ -307,7 +307,7 @@ def test_brain_and_tower_are_drawn_from_their_seeds():
 def test_a_layer_without_a_name_of_its_own_is_found_each_time():
     # InceptionV3 leaves most names to Keras, which counts on from network to network.
     shapes = [
-        model.build_brain("InceptionV3", "activation_2", 218, None, seed=1).output_shape
+        network.build_brain("InceptionV3", "activation_2", 218, None, seed=1).output_shape
         for _ in range(2)
     ]
     assert shapes == [(None, 106, 106, 64)] * 2
@@ -316,29 +316,29 @@ def test_a_layer_without_a_name_of_its_own_is_found_each_time():
 @pytest.mark.parametrize("name", ["Inception4", "inception_v3", "", "__doc__", "__class__"])
 def test_an_unknown_network_is_refused(name):
     with pytest.raises(InputError, match="model.brain: "):
-        model.build_brain(name, "mixed5", 218, None, seed=1)
+        network.build_brain(name, "mixed5", 218, None, seed=1)
 
 
 def test_an_unknown_layer_is_refused():
     with pytest.raises(InputError, match="model.brain_layer: MobileNetV2 has no layer 'mixed5'"):
-        model.build_brain("MobileNetV2", "mixed5", 218, None, seed=1)
+        network.build_brain("MobileNetV2", "mixed5", 218, None, seed=1)
 
 
 @pytest.fixture(scope="module")
 def brain():
-    return model.build_brain("MobileNetV2", CUT, 218, None, seed=1)
+    return network.build_brain("MobileNetV2", CUT, 218, None, seed=1)
 
 
 @pytest.fixture(scope="module")
 def weight_file(brain, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "brain.weights.h5"
     brain.save_weights(path)
-    model.write_checksum(path)
+    network.write_checksum(path)
     return path
 
 
 def test_brain_takes_the_weights_of_a_file(brain, weight_file):
-    found = model.build_brain("MobileNetV2", CUT, 218, str(weight_file), seed=2).get_weights()
+    found = network.build_brain("MobileNetV2", CUT, 218, str(weight_file), seed=2).get_weights()
     assert all(np.array_equal(a, b) for a, b in zip(found, brain.get_weights(), strict=True))
 
 
@@ -352,23 +352,23 @@ def test_brain_takes_the_weights_of_a_file(brain, weight_file):
 )
 def test_weights_of_another_brain_are_refused(weight_file, application, layer):
     with pytest.raises(InputError, match="brain.weights.h5 does not fit the brain"):
-        model.build_brain(application, layer, 218, str(weight_file), seed=2)
+        network.build_brain(application, layer, 218, str(weight_file), seed=2)
 
 
 def test_float16_weights_become_the_float32_weights_of_the_brain(brain, tmp_path):
     path = tmp_path / "half.weights.h5"
     keras.config.set_dtype_policy("float16")
     try:
-        half = model.build_brain("MobileNetV2", CUT, 218, None, seed=1)
+        half = network.build_brain("MobileNetV2", CUT, 218, None, seed=1)
     finally:
         keras.config.set_dtype_policy("float32")
     rounded = [weight.astype(np.float16) for weight in brain.get_weights()]
     half.set_weights(rounded)
     half.save_weights(path)
-    model.write_checksum(path)
+    network.write_checksum(path)
     with h5py.File(path) as file:
         assert stored_types(file) == {np.dtype(np.float16)}
-    found = model.build_brain("MobileNetV2", CUT, 218, str(path), seed=2).get_weights()
+    found = network.build_brain("MobileNetV2", CUT, 218, str(path), seed=2).get_weights()
     assert {weight.dtype for weight in found} == {np.dtype(np.float32)}
     assert all(np.array_equal(a, b) for a, b in zip(found, rounded, strict=True))
 
@@ -384,7 +384,7 @@ def weight_copy(weight_file, tmp_path):
     """A weight file with its checksum, to be spoiled."""
     path = tmp_path / weight_file.name
     path.write_bytes(weight_file.read_bytes())
-    model.write_checksum(path)
+    network.write_checksum(path)
     return path
 
 
@@ -414,7 +414,7 @@ def test_weights_are_refused_without_the_right_checksum(weight_copy, case):
     if text is not None:
         checksum.write_text(text)
     with pytest.raises(InputError, match=message) as refused:
-        model.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
+        network.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
     assert "\n" not in str(refused.value)
 
 
@@ -423,26 +423,26 @@ def test_weights_that_are_not_what_their_checksum_says_are_refused(weight_copy):
     data[len(data) // 2] ^= 1
     weight_copy.write_bytes(data)
     with pytest.raises(InputError, match=r"brain.weights.h5 is not what .*\.sha256 says"):
-        model.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
+        network.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
 
 
 def test_a_checksum_without_its_weights_is_refused(weight_copy):
     weight_copy.unlink()
     with pytest.raises(InputError, match="brain.weights.h5 is missing"):
-        model.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
+        network.build_brain("MobileNetV2", CUT, 218, str(weight_copy), seed=2)
 
 
 @pytest.fixture
 def tower_file(tmp_path):
     path = tmp_path / "tower.weights.h5"
-    model.build_tower(SMALL_FEATURES, SMALL, seed=1).save_weights(path)
-    model.write_checksum(path)
+    network.build_tower(SMALL_FEATURES, SMALL, seed=1).save_weights(path)
+    network.write_checksum(path)
     return path
 
 
 def test_a_tower_takes_the_weights_of_a_file(tower_file):
     found, expected = (
-        model.build_tower(SMALL_FEATURES, SMALL, seed, weights).get_weights()
+        network.build_tower(SMALL_FEATURES, SMALL, seed, weights).get_weights()
         for seed, weights in ((2, str(tower_file)), (1, None))
     )
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -454,7 +454,7 @@ def test_a_tower_takes_the_weights_of_a_file(tower_file):
 def test_weights_of_another_tower_are_refused_with_the_remedy(tower_file, change):
     sizes = SMALL._replace(**change)
     with pytest.raises(InputError, match="tower.weights.h5 does not fit the tower: ") as refused:
-        model.build_tower(SMALL_FEATURES, sizes, 2, str(tower_file))
+        network.build_tower(SMALL_FEATURES, sizes, 2, str(tower_file))
     assert str(refused.value).endswith("; `model.tower_weights: null` starts from random ones")
     assert "\n" not in str(refused.value)
 
@@ -462,7 +462,7 @@ def test_weights_of_another_tower_are_refused_with_the_remedy(tower_file, change
 def test_tower_weights_that_are_not_what_their_checksum_says_are_refused(tower_file):
     tower_file.write_bytes(tower_file.read_bytes() + b"more")
     with pytest.raises(InputError, match=r"tower.weights.h5 is not what .*\.sha256 says"):
-        model.build_tower(SMALL_FEATURES, SMALL, 2, str(tower_file))
+        network.build_tower(SMALL_FEATURES, SMALL, 2, str(tower_file))
 
 
 DAMAGES = {
@@ -483,7 +483,7 @@ def test_a_damaged_weight_file_is_refused(brain, weight_file, tmp_path, damage):
     if DAMAGES[damage]:
         path.write_bytes(DAMAGES[damage](weight_file.read_bytes()))
     with pytest.raises(InputError, match="damaged.weights.h5"):
-        model.load_weights(brain, path)
+        network.load_weights(brain, path)
 
 
 def test_imagenet_weights_without_a_network_are_refused(tmp_path):
@@ -510,15 +510,15 @@ errors.run(lambda: model.build_brain("MobileNetV2", {CUT!r}, 218, "imagenet", 1)
 
 def test_features_too_small_for_the_head_are_refused():
     with pytest.raises(InputError, match="model.brain_layer: 3 x 11 features are too small"):
-        model.build_tower((3, 11, 8), SMALL, seed=1)
-    assert model.build_tower((4, 4, 8), SMALL, seed=1).output["tail"].shape == (None, 5)
+        network.build_tower((3, 11, 8), SMALL, seed=1)
+    assert network.build_tower((4, 4, 8), SMALL, seed=1).output["tail"].shape == (None, 5)
 
 
 # Keras's own files
 
 
 def test_a_saved_siamese_comes_back_with_the_same_theta_and_loss(tmp_path):
-    siamese = model.build_siamese(model.build_tower(SMALL_FEATURES, SMALL, seed=1))
+    siamese = network.build_siamese(network.build_tower(SMALL_FEATURES, SMALL, seed=1))
     siamese.compile(loss={"targetD": ContrastiveLoss(1.2)})
     siamese.optimizer.build(siamese.trainable_variables)
     pairs = {f"feature{slot}": drawn(4, *SMALL_FEATURES, seed=slot) for slot in (0, 1)}
@@ -533,5 +533,5 @@ def test_a_saved_siamese_comes_back_with_the_same_theta_and_loss(tmp_path):
 
 
 def test_angle_and_contrastive_loss_are_registered_with_keras():
-    assert keras.saving.get_registered_object("faceverify>Angle") is model.Angle
+    assert keras.saving.get_registered_object("faceverify>Angle") is network.Angle
     assert keras.saving.get_registered_object("faceverify>ContrastiveLoss") is ContrastiveLoss

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from faceverify import pair_list
-from faceverify.embedded import Embedded
-from faceverify.errors import InputError
-from faceverify.verify import Verifier
+from faceverify.base.errors import InputError
+from faceverify.verify import pair_list
+from faceverify.verify.embedding_store import Embedded
+from faceverify.verify.verifier import Verifier
 from helpers import ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import pair_faces
-from faceverify import pairs
-from faceverify.errors import InputError
+from faceverify.base.errors import InputError
+from faceverify.data import pairing
 from helpers import error_line, run_script, write_parameters
 
 PEOPLE = [3 + 7 * i for i in range(16)]
@@ -32,8 +32,8 @@ SPLITS = ["identity", "pair"]
 
 
 def made(faces=4, wanted=None, people=PEOPLE, split_by="identity", share=0.25, seed=5, val=()):
-    pairing = pairs.Pairing(faces, wanted, split_by, share, val)
-    return pairs.make_pairs(people, pairing, np.random.default_rng(seed))
+    settings = pairing.Pairing(faces, wanted, split_by, share, val)
+    return pairing.make_pairs(people, settings, np.random.default_rng(seed))
 
 
 def faces_of(some):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from faceverify import parameters
-from faceverify.errors import InputError
+from faceverify.base.errors import InputError
+from faceverify.runs import parameters
 from helpers import ROOT, write_parameters
 
 SHIPPED = sorted(ROOT.glob("params*.yaml"))

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceverify import photo_files, photos
-from faceverify.errors import UnusableError
-from faceverify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
+from faceverify.base.errors import UnusableError
+from faceverify.faces import aligned_photos
+from faceverify.verify import camera_photos
+from faceverify.verify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 from phone import encoded, phone_photo
 
 ORIENTATION = 0x0112
@@ -36,7 +37,7 @@ def photo(sample):
 
 def refused(data: bytes) -> CaptureError:
     with pytest.raises(CaptureError) as caught:
-        photo_files.decode(data)
+        camera_photos.decode(data)
     assert len(str(caught.value).splitlines()) == 1
     return caught.value
 
@@ -48,7 +49,7 @@ def far(one: np.ndarray, other: np.ndarray) -> float:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_a_lossless_format_gives_the_same_pixels(photo, kind):
-    found = photo_files.decode(encoded(photo, kind))
+    found = camera_photos.decode(encoded(photo, kind))
     np.testing.assert_array_equal(found.pixels, photo)
     assert (found.pixels.dtype, found.scale) == (np.uint8, 1)
     assert found.pixels.flags.c_contiguous
@@ -61,7 +62,7 @@ def test_a_lossless_format_gives_the_same_pixels(photo, kind):
     ids=str,
 )  # fmt: skip
 def test_a_lossy_or_packed_format_gives_nearly_the_same(photo, kind, options):
-    assert far(photo_files.decode(encoded(photo, kind, **options)).pixels, photo) < 3
+    assert far(camera_photos.decode(encoded(photo, kind, **options)).pixels, photo) < 3
 
 
 @pytest.mark.parametrize("orientation", STORED_AS)
@@ -72,7 +73,7 @@ def test_the_orientation_tag_is_applied(photo, kind, orientation):
         image = image.transpose(STORED_AS[orientation])
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
-    found = photo_files.decode(encoded(image, kind, exif=tags)).pixels
+    found = camera_photos.decode(encoded(image, kind, exif=tags)).pixels
     assert found.shape == photo.shape
     assert far(found, photo) < 5
 
@@ -81,7 +82,7 @@ def test_the_orientation_tag_is_applied(photo, kind, orientation):
 def test_an_orientation_that_there_is_not_is_passed_over(photo, orientation):
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
-    assert far(photo_files.decode(encoded(photo, exif=tags)).pixels, photo) < 5
+    assert far(camera_photos.decode(encoded(photo, exif=tags)).pixels, photo) < 5
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGBA", "CMYK", "YCbCr", "I;16"])
@@ -95,7 +96,7 @@ def test_every_colour_mode_becomes_rgb(photo, mode):
     else:
         data = encoded(image.convert(mode), kind)
         expected = np.asarray(image.convert(mode).convert("RGB"))
-    found = photo_files.decode(data).pixels
+    found = camera_photos.decode(data).pixels
     assert found.shape == photo.shape
     assert far(found, expected) < 5
 
@@ -103,20 +104,20 @@ def test_every_colour_mode_becomes_rgb(photo, mode):
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_sixteen_bits_a_channel_become_eight(photo, suffix):
     data = cv2.imencode(suffix, cv2.cvtColor(photo, cv2.COLOR_RGB2BGR).astype(np.uint16) * 257)[1]
-    assert far(photo_files.decode(data.tobytes()).pixels, photo) < 1
+    assert far(camera_photos.decode(data.tobytes()).pixels, photo) < 1
 
 
 def test_what_is_transparent_becomes_white(photo):
     image = Image.fromarray(photo)
     image.putalpha(0)
-    found = photo_files.decode(encoded(image, "PNG")).pixels
+    found = camera_photos.decode(encoded(image, "PNG")).pixels
     assert (found == 255).all()
 
 
 def test_of_several_frames_the_first_is_taken(photo):
     frames = [Image.fromarray(255 - photo)]
     data = encoded(photo, "TIFF", save_all=True, append_images=frames)
-    np.testing.assert_array_equal(photo_files.decode(data).pixels, photo)
+    np.testing.assert_array_equal(camera_photos.decode(data).pixels, photo)
 
 
 @pytest.mark.parametrize(
@@ -126,9 +127,9 @@ def test_of_several_frames_the_first_is_taken(photo):
 )
 def test_a_large_photo_is_brought_down_and_says_by_how_much(sample, kind, size):
     large = phone_photo(sample / "img_align_celeba/000002.png", *size)
-    found = photo_files.decode(encoded(large, kind))
+    found = camera_photos.decode(encoded(large, kind))
     height, width = found.pixels.shape[:2]
-    assert photo_files.LEAST_SIDE <= max(height, width) <= photo_files.LONGEST_SIDE
+    assert camera_photos.LEAST_SIDE <= max(height, width) <= camera_photos.LONGEST_SIDE
     assert found.scale == pytest.approx(max(size) / max(height, width))
     assert width / height == pytest.approx(size[0] / size[1], rel=0.01)
     expected = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
@@ -179,7 +180,7 @@ def tiled(side: int, *extra: tuple[int, int, int], order: str = "<", big: bool =
 
 @pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])
 def test_a_tiff_in_one_tile_is_read_unless_the_tile_is_enormous(order, big):
-    assert photo_files.decode(tiled(640, order=order, big=big)).pixels.shape == (640, 640, 3)
+    assert camera_photos.decode(tiled(640, order=order, big=big)).pixels.shape == (640, 640, 3)
     assert "the TIFF is built abnormally" in str(refused(tiled(4112, order=order, big=big)))
 
 
@@ -232,7 +233,7 @@ def test_scans_that_a_length_would_hide_are_counted(photo, marker):
     bomb = data[:start] + header + b"\0" + hidden + data[start:]
     assert str(refused(bomb)).startswith("the JPEG is built abnormally")
     with pytest.raises(UnusableError, match="a JPEG of more than 100 scans"):
-        photos.decode(bomb)
+        aligned_photos.decode(bomb)
 
 
 @pytest.mark.parametrize("marker", [0xE1, 0xFE], ids=["EXIF", "comment"])
@@ -241,9 +242,9 @@ def test_scans_of_a_thumbnail_and_of_what_is_behind_the_photo_do_not_count(photo
     start, header = scan_header(data)
     many = (header + b"\0") * 500
     large = data[:start] + jpeg_segment(marker, many) + data[start:]
-    np.testing.assert_array_equal(photos.decode(large), photos.decode(data))
-    expected = photo_files.decode(data).pixels
-    np.testing.assert_array_equal(photo_files.decode(large + many).pixels, expected)
+    np.testing.assert_array_equal(aligned_photos.decode(large), aligned_photos.decode(data))
+    expected = camera_photos.decode(data).pixels
+    np.testing.assert_array_equal(camera_photos.decode(large + many).pixels, expected)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
@@ -280,7 +281,7 @@ def test_thirty_two_bits_a_channel_are_refused(photo, mode):
 
 def unreadable(path) -> str:
     with pytest.raises(UnreadablePhotoError) as caught:
-        photo_files.read_bytes(path)
+        camera_photos.read_bytes(path)
     return str(caught.value)
 
 
@@ -300,7 +301,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
 
 def test_a_huge_file_is_refused_unread(tmp_path):
     with (tmp_path / "huge.jpg").open("wb") as file:
-        file.truncate(photo_files.MAX_BYTES + 1)
+        file.truncate(camera_photos.MAX_BYTES + 1)
     assert "64 MB" in unreadable(tmp_path / "huge.jpg")
 
 
@@ -309,4 +310,4 @@ def test_a_thumbnail_behind_the_photo_does_not_count(photo):
     data = io.BytesIO()
     second = Image.fromarray(255 - photo)
     Image.fromarray(photo).save(data, "MPO", save_all=True, append_images=[second])
-    assert far(photo_files.decode(data.getvalue()).pixels, photo) < 5
+    assert far(camera_photos.decode(data.getvalue()).pixels, photo) < 5

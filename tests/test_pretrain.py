@@ -28,10 +28,11 @@ import recipe
 import start_weights
 import student as students
 import views
-from faceverify import baseline, landmarks, parameters
-from faceverify.errors import InputError
-from faceverify.model import Tower, build_brain, build_tower, cut_network
-from faceverify.photos import decode, to_canvas, view_corner
+from faceverify.base.errors import InputError
+from faceverify.faces import dlib_descriptor, landmarks
+from faceverify.faces.aligned_photos import decode, to_canvas, view_corner
+from faceverify.model.network import Tower, build_brain, build_tower, cut_network
+from faceverify.runs import parameters
 from helpers import PREDICTOR, encode, error_line, sample_photos
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -523,7 +524,7 @@ def test_a_photo_of_half_the_size_is_described_like_the_whole_one(sample, photos
         path.write_bytes(encode(".png", photo))
         found.append(label_faces.describe(path, *models))
     (points, descriptor), (other_points, other_descriptor) = found
-    assert np.linalg.norm(descriptor - other_descriptor) < baseline.THRESHOLD / 2
+    assert np.linalg.norm(descriptor - other_descriptor) < dlib_descriptor.THRESHOLD / 2
     assert np.abs(points - other_points).mean() < 2  # pixels of the whole photo, both
 
 
@@ -652,7 +653,7 @@ def test_labels_are_dlibs_landmarks_and_descriptors_of_the_photos(labelled):
             labelled / "data" / name for name in (recipe.LANDMARK_MODEL, recipe.DESCRIPTOR_MODEL)
         )
         points = landmarks.find_landmarks(photo, predictor, label_faces.USUAL_FACE)
-        found = baseline.describe(photo, points, model)
+        found = dlib_descriptor.describe(photo, points, model)
         np.testing.assert_allclose(descriptors[i], found, atol=1e-6)
         np.testing.assert_array_equal(numbers[i], landmarks.flatten(points))
 

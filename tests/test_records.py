@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 
 import write_records
-from faceverify import photos, records
-from faceverify.errors import InputError, UnusableError
-from faceverify.targets import LandmarkRange
+from faceverify.base.errors import InputError, UnusableError
+from faceverify.data import records
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.faces import aligned_photos
 from helpers import encode, sample_photos, write_parameters
 
 CANVAS_X, CANVAS_Y = 218 / 178, 1.0
@@ -523,7 +524,9 @@ def test_a_missing_photo_leaves_the_earlier_records(tmp_path, monkeypatch):
 def pictures(sample):
     """Colour photos: the grey ones of three people as red, green and blue."""
     names = [own[0] for own in sample_photos(sample, 12, 1).values()]
-    grey = [photos.decode((sample / "img_align_celeba" / n).read_bytes())[..., 0] for n in names]
+    grey = [
+        aligned_photos.decode((sample / "img_align_celeba" / n).read_bytes())[..., 0] for n in names
+    ]
     return [np.dstack(grey[i : i + 3]) for i in range(0, 12, 3)]
 
 
@@ -546,7 +549,7 @@ def accurate(encoded):
 def test_a_jpeg_is_decoded_by_the_accurate_integer_method(pictures, options):
     for picture in pictures:
         encoded = encode(".jpg", picture, *options)
-        decoded = photos.decode(encoded)
+        decoded = aligned_photos.decode(encoded)
         assert (decoded.shape, decoded.dtype) == (picture.shape, np.uint8)
         np.testing.assert_array_equal(decoded, accurate(encoded))
 
@@ -562,20 +565,20 @@ def test_real_celeba_photos_are_decoded_by_the_accurate_integer_method(celeba):
     assert len(paths) > 10
     for path in paths:
         encoded = path.read_bytes()
-        np.testing.assert_array_equal(photos.decode_aligned(encoded), accurate(encoded))
+        np.testing.assert_array_equal(aligned_photos.decode_aligned(encoded), accurate(encoded))
 
 
 def test_a_png_is_decoded_to_its_pixels(pictures):
     for picture in pictures:
         encoded = encode(".png", picture)
-        np.testing.assert_array_equal(photos.decode(encoded), picture)
+        np.testing.assert_array_equal(aligned_photos.decode(encoded), picture)
         np.testing.assert_array_equal(tf.io.decode_png(encoded, channels=3).numpy(), picture)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_grey_photo_has_three_equal_channels(pictures, suffix):
     encoded = encode(suffix, pictures[0][..., 0])
-    decoded = photos.decode(encoded)
+    decoded = aligned_photos.decode(encoded)
     expected = accurate(encoded) if suffix == ".jpg" else np.dstack([pictures[0][..., 0]] * 3)
     np.testing.assert_array_equal(decoded, expected)
     assert (decoded == decoded[..., :1]).all()
@@ -588,7 +591,7 @@ def test_an_orientation_tag_is_not_applied(pictures):
     turned = encoded[:2] + exif + encoded[2:]
     plain = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
     assert plain.shape[:2] == (178, 218)  # the tag is one that OpenCV understands
-    np.testing.assert_array_equal(photos.decode(turned), photos.decode(encoded))
+    np.testing.assert_array_equal(aligned_photos.decode(turned), aligned_photos.decode(encoded))
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
@@ -596,22 +599,22 @@ def test_an_orientation_tag_is_not_applied(pictures):
 def test_a_truncated_photo_is_refused(pictures, suffix, share):
     encoded = encode(suffix, pictures[0])
     with pytest.raises(UnusableError):
-        photos.decode(encoded[: int(share * len(encoded))])
+        aligned_photos.decode(encoded[: int(share * len(encoded))])
 
 
 @pytest.mark.parametrize("size", [(109, 89), (178, 218), (218, 179), (436, 356)])
 def test_a_photo_of_another_size_is_refused_as_aligned(pictures, size):
     encoded = encode(".jpg", cv2.resize(pictures[0], size[::-1]))
-    photos.decode(encoded)
+    aligned_photos.decode(encoded)
     with pytest.raises(UnusableError, match=f"{size[1]} x {size[0]} pixels, not 178 x 218"):
-        photos.decode_aligned(encoded)
+        aligned_photos.decode_aligned(encoded)
 
 
 def test_the_canvas_is_the_bilinear_resize_of_tensorflow(pictures):
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (218, 178, 3), dtype=np.uint8)
     for picture in [*pictures, noise]:
-        canvas = photos.to_canvas(picture)
+        canvas = aligned_photos.to_canvas(picture)
         assert (canvas.shape, canvas.dtype) == ((218, 218, 3), np.uint8)
         expected = tf.image.resize(picture, (218, 218), method="bilinear").numpy()
         assert np.abs(canvas - expected).max() <= 1
@@ -623,7 +626,7 @@ def test_the_canvas_does_not_depend_on_the_number_of_threads(pictures):
         made = []
         for threads in (1, 2, 7):
             cv2.setNumThreads(threads)
-            made.append([photos.to_canvas(picture).tobytes() for picture in pictures])
+            made.append([aligned_photos.to_canvas(picture).tobytes() for picture in pictures])
     finally:
         cv2.setNumThreads(before)
     assert made[0] == made[1] == made[2]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bucket import Bucket
-from faceverify import files
+from faceverify.base import files
 from tiny import Clone
 
 SHARED = ("data", "prepared", "models", "plots/gallery")

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 import make_sample
-from faceverify import alignment, annotations, files, landmarks, photos
+from faceverify.base import files
+from faceverify.data import annotations
+from faceverify.faces import aligned_photos, alignment, landmarks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -113,7 +115,9 @@ def test_it_has_forty_people_with_ten_photos_and_attributes(sample):
 def test_faces_lie_where_celeba_has_them(sample):
     predictor = sample / make_sample.PREDICTOR
     for path in sorted((sample / "img_align_celeba").iterdir())[::20]:
-        points = landmarks.find_landmarks(photos.decode_aligned(path.read_bytes()), predictor)
+        points = landmarks.find_landmarks(
+            aligned_photos.decode_aligned(path.read_bytes()), predictor
+        )
         offset = alignment.five_points(points) - alignment.CANONICAL_POINTS
         # Single points of a turned head lie off, which no similarity transform mends; the best
         # one leaves no common offset.

@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 import select_faces
-from faceverify import alignment, baseline, files, landmarks, photos, selection
-from faceverify.annotations import Attributes
-from faceverify.errors import InputError, UnusableError
-from faceverify.files import inside
+from faceverify.base import files
+from faceverify.base.errors import InputError, UnusableError
+from faceverify.base.files import inside
+from faceverify.data import selection
+from faceverify.data.annotations import Attributes
+from faceverify.faces import aligned_photos, alignment, dlib_descriptor, landmarks
 from helpers import PREDICTOR, encode, error_line, run_script, sample_photos, write_parameters
 
 ORIGINAL_FILTER = {
@@ -27,7 +29,7 @@ ORIGINAL_FILTER = {
     "select.exclude": ["Eyeglasses", "Bangs", "Wearing_Hat", "Smiling", "Mouth_Slightly_Open"],
     "select.faces_per_identity": 4,
 }
-CANVAS = (photos.PHOTO_HEIGHT, photos.PHOTO_WIDTH)
+CANVAS = (aligned_photos.PHOTO_HEIGHT, aligned_photos.PHOTO_WIDTH)
 
 
 UNUSABLE = {
@@ -38,7 +40,7 @@ UNUSABLE = {
     "no face found": lambda good: encode(".png", np.full(CANVAS, 90, np.uint8)),
 }
 ALSO_CUT = {
-    "JPEG": lambda good: encode(".jpg", photos.decode(good))[:2000],
+    "JPEG": lambda good: encode(".jpg", aligned_photos.decode(good))[:2000],
     "one byte": lambda good: good[:1],
     "empty": lambda good: b"",
     "GIF": lambda good: b"GIF89a" + good[6:],
@@ -199,7 +201,7 @@ def test_a_link_inside_and_a_linked_folder_are_followed(folder, sample, tmp_path
 
 def test_landmarks_lie_on_the_face_of_several_people(sample):
     for names in list(sample_photos(sample, 40, 1).values())[::6]:
-        photo = photos.decode_aligned((sample / "img_align_celeba" / names[0]).read_bytes())
+        photo = aligned_photos.decode_aligned((sample / "img_align_celeba" / names[0]).read_bytes())
         points = landmarks.find_landmarks(photo, sample / PREDICTOR)
         assert points.shape == (68, 2)
         offset = np.abs(alignment.five_points(points) - alignment.CANONICAL_POINTS)
@@ -209,7 +211,8 @@ def test_landmarks_lie_on_the_face_of_several_people(sample):
 def test_the_largest_face_is_taken(sample):
     (first, *_), (second, *_) = sample_photos(sample, 2, 1).values()
     large, small = (
-        photos.decode((sample / "img_align_celeba" / name).read_bytes()) for name in (first, second)
+        aligned_photos.decode((sample / "img_align_celeba" / name).read_bytes())
+        for name in (first, second)
     )
     small = cv2.resize(small, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
     both = np.full((218, 400, 3), 128, np.uint8)
@@ -232,7 +235,9 @@ def test_flat_numbers_are_the_xs_then_the_ys():
 def trained_predictor(sample, points):
     """A very small predictor of dlib's, as its training gives it."""
     names = sample_photos(sample, 4, 1).values()
-    images = [photos.decode((sample / "img_align_celeba" / n).read_bytes()) for (n,) in names]
+    images = [
+        aligned_photos.decode((sample / "img_align_celeba" / n).read_bytes()) for (n,) in names
+    ]
     box = dlib.rectangle(35, 70, 145, 180)
     found = [landmarks.find_landmarks(image, sample / PREDICTOR)[:points] for image in images]
     truth = [
@@ -255,7 +260,7 @@ def test_a_compressed_predictor_gives_the_same_landmarks(sample, tmp_path):
     packed = tmp_path / f"{PREDICTOR}.bz2"
     packed.write_bytes(bz2.compress(plain.read_bytes()))
     for (name,) in sample_photos(sample, 3, 1).values():
-        photo = photos.decode((sample / "img_align_celeba" / name).read_bytes())
+        photo = aligned_photos.decode((sample / "img_align_celeba" / name).read_bytes())
         expected = landmarks.find_landmarks(photo, plain)
         np.testing.assert_array_equal(landmarks.find_landmarks(photo, packed), expected)
 
@@ -292,7 +297,7 @@ def test_dlibs_models_lie_in_a_folder_of_any_name(sample, tmp_path):
     folder = tmp_path / os.fsdecode(b"s\xff")
     folder.symlink_to(sample)
     landmarks.check_predictor(folder / PREDICTOR)
-    baseline.check_network(folder / "dlib_face_recognition_resnet_model_v1.dat")
+    dlib_descriptor.check_network(folder / "dlib_face_recognition_resnet_model_v1.dat")
 
 
 @pytest.mark.parametrize("suffix", [".dat", ".dat.bz2"])
@@ -386,7 +391,7 @@ def test_the_stage_writes_the_contract(tmp_path, sample):
     numbers = json.loads(outs["prepared/selected.json"])
     assert list(numbers) == [name for name, _, _ in expected]
     for name, own in numbers.items():
-        photo = photos.decode(outs[f"prepared/selected/{name}"])
+        photo = aligned_photos.decode(outs[f"prepared/selected/{name}"])
         points = landmarks.find_landmarks(photo, sample / PREDICTOR)
         assert own == [*points[:, 0].tolist(), *points[:, 1].tolist()]
     assert json.loads(outs["metrics/selection.json"]) == {
@@ -425,7 +430,7 @@ def test_the_stage_takes_a_compressed_predictor(tmp_path, sample):
     write_parameters(tmp_path, changes)
     run_stage(tmp_path)
     numbers = json.loads((tmp_path / "prepared/selected.json").read_text())
-    photo = photos.decode((tmp_path / "prepared/selected/3-2.png").read_bytes())
+    photo = aligned_photos.decode((tmp_path / "prepared/selected/3-2.png").read_bytes())
     assert numbers["3-2.png"] == landmarks.flatten(landmarks.find_landmarks(photo, predictor))
 
 

@@ -1,4 +1,4 @@
-"""Tests of faceverify.training, and of the stage `train` as people run it."""
+"""Tests of faceverify.model.training, and of the stage `train` as people run it."""
 
 import itertools
 import json
@@ -19,12 +19,12 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from faceverify import model, store, training
-from faceverify.errors import InputError
-from faceverify.landmarks import find_landmarks, flatten
-from faceverify.photos import decode_aligned
-from faceverify.records import PairRecord, PairRecords, write_records
-from faceverify.targets import LandmarkRange
+from faceverify.base.errors import InputError
+from faceverify.data.landmark_range import LandmarkRange
+from faceverify.data.records import PairRecord, PairRecords, write_records
+from faceverify.faces.aligned_photos import decode_aligned
+from faceverify.faces.landmarks import find_landmarks, flatten
+from faceverify.model import network, store, training
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES = (6, 6, 8)
@@ -51,8 +51,8 @@ def made_inputs(records, seed=9):
 
 def made_siamese(dropout=0.0, l2=0.0, lr=1e-2, seed=5, gamma=1.5):
     """A small Siamese model, seeded and compiled as the stage does it."""
-    sizes = model.Tower(4, [8, 6], [7, 5], dropout, l2)
-    siamese = model.build_siamese(model.build_tower(FEATURES, sizes, seed))
+    sizes = network.Tower(4, [8, 6], [7, 5], dropout, l2)
+    siamese = network.build_siamese(network.build_tower(FEATURES, sizes, seed))
     weights = training.LossWeights(alpha=0.3, beta=0.7, gamma=gamma, delta=2.0)
     training.compile_siamese(siamese, weights, lr, 1.2, LIMITS)
     return siamese
@@ -666,11 +666,11 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     shape = yaml.safe_load((folder / "params.yaml").read_text())
     cut = [SMALLER_MODEL[key] for key in ("brain", "brain_layer", "brain_view")]
     drawn = [*cut, None, shape["seed"]]
-    beginning = model.build_brain(*drawn)
-    brain = model.build_brain(*drawn)
-    model.load_weights(brain, trained[0] / "models" / "ja" / "brain.weights.h5")
+    beginning = network.build_brain(*drawn)
+    brain = network.build_brain(*drawn)
+    network.load_weights(brain, trained[0] / "models" / "ja" / "brain.weights.h5")
     assert_equal_arrays(brain.get_weights(), beginning.get_weights())
-    model.load_weights(brain, folder / "models" / "own" / "brain.weights.h5")
+    network.load_weights(brain, folder / "models" / "own" / "brain.weights.h5")
     for weight, before in zip(brain.trainable_weights, beginning.trainable_weights, strict=True):
         assert not np.array_equal(weight, before), weight.path
 

@@ -1,12 +1,14 @@
-"""Tests of faceverify.verification, gallery and baseline: the pairs judged, and how."""
+"""Tests of faceverify.evaluation.verification, gallery and baseline: the pairs judged, and how."""
 
 import numpy as np
 import pytest
 
-from faceverify import baseline, files, gallery, verification
-from faceverify.errors import InputError
-from faceverify.landmarks import find_landmarks, flatten
-from faceverify.photos import decode_aligned
+from faceverify.base import files
+from faceverify.base.errors import InputError
+from faceverify.evaluation import gallery, verification
+from faceverify.faces import dlib_descriptor
+from faceverify.faces.aligned_photos import decode_aligned
+from faceverify.faces.landmarks import find_landmarks, flatten
 
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 
@@ -251,7 +253,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def described(sample, four_photos, cache):
-    return baseline.descriptors(*four_photos, sample / NETWORK, cache)
+    return dlib_descriptor.descriptors(*four_photos, sample / NETWORK, cache)
 
 
 def test_one_persons_descriptors_are_closer_than_two_peoples(described):
@@ -259,19 +261,19 @@ def test_one_persons_descriptors_are_closer_than_two_peoples(described):
     assert described.dtype == np.float32
     distances = np.linalg.norm(described[:, None] - described[None], axis=-1)
     same, different = [distances[0, 1], distances[2, 3]], distances[:2, 2:]
-    assert max(same) < baseline.THRESHOLD
+    assert max(same) < dlib_descriptor.THRESHOLD
     assert 0 < max(same) < different.min()
 
 
 def test_each_photo_is_described_by_its_own_landmarks(sample, four_photos, described, cache):
     paths, landmarks = four_photos
     moved = [[number + 12 for number in landmarks[0]], *landmarks[1:]]
-    other = baseline.descriptors(paths, moved, sample / NETWORK, cache / "moved")
+    other = dlib_descriptor.descriptors(paths, moved, sample / NETWORK, cache / "moved")
     assert np.linalg.norm(other[0] - described[0]) > 0.01
     np.testing.assert_array_equal(other[1:], described[1:])
     # What is stored for some landmarks is not taken for that of others.
     np.testing.assert_array_equal(
-        baseline.descriptors(*four_photos, sample / NETWORK, cache / "moved"), described
+        dlib_descriptor.descriptors(*four_photos, sample / NETWORK, cache / "moved"), described
     )
 
 
@@ -282,14 +284,14 @@ def test_descriptors_are_computed_once_for_equal_photos(sample, four_photos, des
     stored[:, 0] = 77  # shows whether it is read or computed again
     np.save(path, stored)
     files.seal(path)
-    again = baseline.descriptors(*four_photos, sample / NETWORK, cache)
+    again = dlib_descriptor.descriptors(*four_photos, sample / NETWORK, cache)
     np.testing.assert_array_equal(again[:, 0], 77)
     np.testing.assert_array_equal(again[:, 1:], expected[:, 1:])
 
 
 def test_a_missing_model_is_refused(four_photos, tmp_path):
     with pytest.raises(InputError, match="nowhere.dat is missing"):
-        baseline.descriptors(*four_photos, tmp_path / "nowhere.dat", tmp_path / "cache")
+        dlib_descriptor.descriptors(*four_photos, tmp_path / "nowhere.dat", tmp_path / "cache")
 
 
 @pytest.mark.parametrize("damage", ["cut off", "another model"])
@@ -300,5 +302,5 @@ def test_a_file_that_is_no_descriptor_model_is_refused(sample, four_photos, tmp_
     else:
         path.write_bytes((sample / NETWORK).read_bytes()[:-999])
     with pytest.raises(InputError, match="model.dat is not dlib's published face descriptor model"):
-        baseline.descriptors(*four_photos, path, tmp_path / "cache")
+        dlib_descriptor.descriptors(*four_photos, path, tmp_path / "cache")
     assert list((tmp_path / "cache").glob("*/rows.npy")) == []

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 import verify
-from faceverify.errors import InputError
-from faceverify.refusals import CaptureError, NoFaceError, UnreadablePhotoError
-from faceverify.verify import Embedding, Verifier
+from faceverify.base.errors import InputError
+from faceverify.verify.refusals import CaptureError, NoFaceError, UnreadablePhotoError
+from faceverify.verify.verifier import Embedding, Verifier
 from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
 

@@ -1,10 +1,10 @@
-"""Tests of faceverify.weighting: other weights of the ensemble, against scikit-learn."""
+"""Tests of faceverify.evaluation.weighting: other weights of the ensemble, against scikit-learn."""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from faceverify import weighting
+from faceverify.evaluation import weighting
 
 
 def made_thetas(noise, pairs=2000, seed=4):

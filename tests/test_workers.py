@@ -1,6 +1,7 @@
 """Stage 1 on a Dask cluster of real processes, and what is said when the cluster is not fit."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 import distributed
 import pytest
 
-from faceverify import workers
-from faceverify.errors import InputError
+from faceverify.base import workers
+from faceverify.base.errors import InputError
 from helpers import ROOT, error_line, run_script, write_parameters
 from tiny import copy_people
 
@@ -107,10 +108,9 @@ UNFIT = {
 def test_a_worker_that_is_not_fit_is_refused_in_one_line(project, scheduler, tmp_path, kind):
     options, said = UNFIT[kind]
     if kind == "other code":
-        library = tmp_path / "faceverify"
-        library.mkdir()
-        for path in (ROOT / "src/faceverify").glob("*.py"):
-            (library / path.name).write_text(path.read_text() + "# of another commit\n")
+        library = shutil.copytree(ROOT / "src/faceverify", tmp_path / "faceverify")
+        for path in library.rglob("*.py"):
+            path.write_text(path.read_text() + "# of another commit\n")
         options = {"environment": {"PYTHONPATH": str(tmp_path)}}
     before = outs(project)
     with worker(project, scheduler, **options):

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from faceverify import fairness, verifier_file
+from faceverify.evaluation import fairness
+from faceverify.verify import verifier_file
 from tiny import MEMBERS, ROOT, STAGES, TRAINING, Clone
 
 

@@ -1,0 +1,122 @@
+"""How a file that people or programs write is checked: strict groups, ranges, the first fault."""
+
+import math
+import reprlib
+from typing import Annotated
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from faceverify.base.errors import InputError
+
+
+def _number(value: object) -> object:
+    """YAML 1.1 reads `3e-6` and `1e-05` as strings: take them as the numbers they are."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    return value
+
+
+# Shows enough of any value: what a hostile file holds may be endless.
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxlong = _brief.maxother = 100
+
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+MOST = 1_000_000  # of anything that is counted: beyond it a run never ends
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # no string, as in JSON
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Units = Annotated[int, Field(ge=1, le=10_000)]  # of a layer
+STRONGEST = 1e12  # training computes in float32, which ends at 3e38, squares and sums included
+Weight = Annotated[Number, Field(ge=0, le=STRONGEST)]
+Dropout = Annotated[Number, Field(ge=0, lt=1)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
+Brightness = Annotated[Number, Field(ge=0, le=255)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256
+MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+class Group(BaseModel):
+    """Values that belong together: no other keys, no other types, no changes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Part(BaseModel):
+    """What is read of a file that a stage or DVC has written: no other types; more keys may be."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class Architecture(Group):
+    """The model's parts; see `faceverify.model.network` for what each is."""
+
+    brain: str
+    brain_layer: str
+    brain_view: Annotated[int, Field(ge=32, le=218)]
+    brain_trainable: bool
+    head_filters: Units
+    neck_units: Annotated[list[Units], Field(min_length=1, max_length=10)]
+    tail_units: Annotated[list[Units], Field(min_length=2, max_length=2)]
+
+
+class Capture(Group):
+    """What a photo must reach to be used; measured by `faceverify.verify.capture`.
+
+    `min_interocular`: least distance between the eye centres, in pixels of the photo as taken.
+    `min_sharpness`: least `sharpness` of the aligned face. `min_brightness` and
+    `max_brightness`: range of its `brightness`. `second_face`: a further face counts when its
+    side is at least this share of the largest face's.
+    """
+
+    min_interocular: Annotated[Number, Field(ge=0, le=10_000)]
+    min_sharpness: Annotated[Number, Field(ge=0, le=10)]
+    min_brightness: Brightness
+    max_brightness: Brightness
+    second_face: Share
+
+    @model_validator(mode="after")
+    def _a_range(self) -> "Capture":
+        if self.min_brightness >= self.max_brightness:
+            raise ValueError("min_brightness must be below max_brightness")
+        return self
+
+
+def check(kind: object, values: object, where: str) -> None:
+    """Raise InputError, naming `where` and the first wrong place, unless `values` fit a type."""
+    try:
+        TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        place, what = first_fault(error)
+        fault = f"{place + ': ' if place else ''}{what}"
+        raise InputError(f"{where} is damaged: {fault}; run `dvc repro`") from None
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The place and the text of the first of pydantic's complaints."""
+    complaint = error.errors(include_url=False)[0]
+    # A union adds the tried type to the place ("int"); only keys and list indices are wanted.
+    where = ".".join(str(p) for p in complaint["loc"] if p != "[key]")
+    what = {
+        "extra_forbidden": "unknown key",
+        "missing": "missing key",
+        "value_error": complaint["msg"].removeprefix("Value error, "),
+    }.get(complaint["type"], f"{complaint['msg']} (got {_shown(complaint['input'])})")
+    return where, what
+
+
+def _shown(value: object) -> str:
+    try:
+        return _brief.repr(value)
+    except ValueError:  # Python writes out no number of more than 4,300 digits
+        return "a number of thousands of digits"

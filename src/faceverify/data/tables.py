@@ -1,0 +1,113 @@
+"""What stages hand to each other in CSV and JSON, read with every value checked."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from faceverify.base.errors import InputError
+from faceverify.base.files import content, is_plain, read_json, replacing
+from faceverify.faces.aligned_photos import FARTHEST
+
+LANDMARK_NUMBERS = 136
+TABLE_BYTES = 128 * 2**20  # a million pairs
+
+
+class Column(NamedTuple):
+    """What the cells of a column are: in words, whether a text `fits`, and as what it is kept."""
+
+    meaning: str
+    fits: Callable[[str], object]
+    kind: str = "str"
+
+
+_NUMBER = Column("a number", re.compile(r"[0-9]{1,18}").fullmatch, "int64")
+_FILE = Column("a plain file name", is_plain)
+SELECTED = {"name": _FILE, "identity": _NUMBER, "source": _FILE}
+PAIRS = {
+    "pair": _FILE,  # its photos are named by it
+    "label": Column("0 or 1", {"0", "1"}.__contains__, "int64"),
+    "split": Column("train or val", {"train", "val"}.__contains__),
+    "first": _FILE,
+    "second": _FILE,
+    "first_identity": _NUMBER,
+    "second_identity": _NUMBER,
+    "first_source": _FILE,
+    "second_source": _FILE,
+}
+
+
+def read(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
+    """Read a table with exactly these columns, in which each row's first cell is another.
+
+    Raises InputError, naming file and line, for another table.
+    """
+    try:
+        data = io.BytesIO(content(path, TABLE_BYTES))
+        with io.TextIOWrapper(data, encoding="utf-8", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            if next(reader, None) != list(columns):
+                raise InputError(f"{path}, line 1: expected the columns {','.join(columns)}")
+            rows: dict[str, list[str]] = {}
+            for cells in reader:
+                if fault := _fault(cells, columns, rows):
+                    raise InputError(f"{path}, line {reader.line_num}: {fault}; run `dvc repro`")
+                rows[cells[0]] = cells
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing; run `dvc repro` to make it") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a table: {error}") from None
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: not a table: {error}") from None
+    if not rows:
+        raise InputError(f"{path} has no rows; run `dvc repro` to make it")
+    table = pd.DataFrame(rows.values(), columns=list(columns))
+    return table.astype({name: column.kind for name, column in columns.items()})
+
+
+def _fault(cells: list[str], columns: dict[str, Column], known: dict[str, list[str]]) -> str:
+    """What is wrong with a row, or nothing."""
+    if len(cells) != len(columns):
+        return f"{len(cells)} cells, not {len(columns)}"
+    for cell, (name, column) in zip(cells, columns.items(), strict=True):
+        if not column.fits(cell):
+            return f"{name} is not {column.meaning}"
+    return f"{cells[0]} comes twice" if cells[0] in known else ""
+
+
+def read_pairs(path: Path) -> pd.DataFrame:
+    """Read the table of pairs; InputError also where a split has none."""
+    table = read(path, PAIRS)
+    for split in ("train", "val"):
+        if split not in set(table.split):
+            raise InputError(f"{path} has no pairs of {split}; run `dvc repro`")
+    return table
+
+
+def read_landmarks(path: Path, names: Iterable[str], label: bool = False) -> dict[str, list[int]]:
+    """Read the 136 numbers of these faces, pixels, and with `label` 0 or 1 behind them.
+
+    Raises InputError, naming file and face, for anything else.
+    """
+    values = read_json(path)
+    found = {name: values.get(name) if isinstance(values, dict) else None for name in names}
+    for name, numbers in found.items():
+        if not (
+            isinstance(numbers, list)
+            and len(numbers) == LANDMARK_NUMBERS + label
+            and all(type(number) is int and abs(number) <= FARTHEST for number in numbers)
+            and (not label or numbers[-1] in (0, 1))
+        ):
+            what = f"{LANDMARK_NUMBERS} whole numbers" + (" and a label" if label else "")
+            raise InputError(f"{path} does not have {what} for {name}; run `dvc repro`")
+    return found
+
+
+def write(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")

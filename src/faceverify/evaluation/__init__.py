@@ -1,0 +1,1 @@
+"""How well models tell people apart: pairs, metrics, fairness, plots, gallery."""

@@ -1,0 +1,94 @@
+"""The numbers behind the plots: operating points, histograms, decisions, groups."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from faceverify.evaluation import metrics
+from faceverify.evaluation.summary import ENDS
+
+POINTS, BINS = 100, 40
+KINDS = ("genuine", "impostor")
+
+
+def operating_points(scores: np.ndarray, same: np.ndarray) -> pd.DataFrame:
+    """Points of the ROC and DET curve, FMR ascending: `threshold`, `fmr`, `tar`, `fnmr`.
+
+    About as many for each decade of FMR as of FNMR, at most `2 * POINTS + 2`. FMR and FNMR are kept
+    half a pair away from 0 and 1, which logarithmic and normal-deviate axes do not have. Empty
+    where one kind of pair is missing.
+    """
+    impostors, genuine = np.count_nonzero(~same), np.count_nonzero(same)
+    if not impostors or not genuine:
+        return pd.DataFrame({"threshold": [], "fmr": [], "tar": [], "fnmr": []})
+    fmr, tar, thresholds = metrics.roc(scores, same)
+    by_fmr = np.searchsorted(fmr, np.geomspace(0.5 / impostors, 1, POINTS), side="right") - 1
+    by_fnmr = np.searchsorted(tar, 1 - np.geomspace(0.5 / genuine, 1, POINTS), side="left")
+    keep = np.unique(np.concatenate([[0, len(fmr) - 1], by_fmr, by_fnmr]))
+    return pd.DataFrame(
+        {
+            "threshold": thresholds[keep],
+            "fmr": _within(fmr[keep], impostors),
+            "tar": tar[keep],
+            "fnmr": _within(1 - tar[keep], genuine),
+        }
+    ).round(6)
+
+
+def _within(rates: np.ndarray, pairs: int) -> np.ndarray:
+    return np.clip(rates, 0.5 / pairs, 1 - 0.5 / pairs)
+
+
+def histogram(
+    scores: np.ndarray, same: np.ndarray, threshold: float, accept_threshold: float
+) -> pd.DataFrame:
+    """Shares of the genuine and of the impostor pairs in bins of the score from 0 on.
+
+    `start` and `end` of the bin, `kind`, `share` in [0, 1], and both thresholds in each row.
+    """
+    edges = np.linspace(0, np.max(scores, initial=accept_threshold), BINS + 1)
+    parts = [
+        pd.DataFrame(
+            {
+                "start": edges[:-1],
+                "end": edges[1:],
+                "kind": kind,
+                "share": np.histogram(scores[mask], edges)[0] / max(mask.sum(), 1),
+                "threshold": threshold,
+                "accept_threshold": accept_threshold,
+            }
+        )
+        for kind, mask in zip(KINDS, (same, ~same), strict=True)
+    ]
+    return pd.concat(parts).round(6)
+
+
+def decisions(scores: np.ndarray, same: np.ndarray, accept_threshold: float) -> pd.DataFrame:
+    """How many pairs of each kind are accepted and refused: `actual`, `predicted`, `pairs`."""
+    accepted = scores < accept_threshold
+    counts = [
+        ("same person", "accepted", same & accepted),
+        ("same person", "refused", same & ~accepted),
+        ("different people", "accepted", ~same & accepted),
+        ("different people", "refused", ~same & ~accepted),
+    ]
+    return pd.DataFrame(
+        [(actual, predicted, int(mask.sum())) for actual, predicted, mask in counts],
+        columns=["actual", "predicted", "pairs"],
+    )
+
+
+def group_rates(groups: Mapping[str, Mapping[str, float | int | None]]) -> pd.DataFrame:
+    """Error rates by group: `group`, `rate` (FMR or FNMR), `value`, `low`, `high`, `pairs`.
+
+    `groups` is what `metrics.group_error_rates` gives. A rate without pairs, or of too few people
+    for an interval, has no row.
+    """
+    rows = [
+        (group, name.upper(), *numbers, found[kind])
+        for name, kind in (("fmr", "impostor"), ("fnmr", "genuine"))
+        for group, found in groups.items()
+        if None not in (numbers := [found[f"{name}{end}"] for end in ENDS])
+    ]
+    return pd.DataFrame(rows, columns=["group", "rate", "value", "low", "high", "pairs"])

@@ -1,0 +1,130 @@
+"""The pairs that a verdict rests on, and each model's scores for them."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from faceverify.evaluation import metrics
+from faceverify.model.network import angle
+
+SCORED_AT_ONCE = 65_536
+
+
+class VerificationPairs(NamedTuple):
+    """Pairs of photos by their rows: `photos` (P, 2), `identities` (P, 2), `same` bool (P,)."""
+
+    photos: np.ndarray
+    identities: np.ndarray
+    same: np.ndarray
+
+
+class Decision(NamedTuple):
+    """Where a model decides: in the accuracy, in the product, and as fitted on train people."""
+
+    threshold: float
+    accept_threshold: float
+    fitted_threshold: float
+
+
+def make_verification_pairs(
+    rows: np.ndarray, identities: np.ndarray, genuine: int | None, rng: np.random.Generator
+) -> VerificationPairs:
+    """Genuine pairs of each person, all or at most `genuine`, and as many impostor pairs.
+
+    `rows` (n,) are the photos to pair, `identities` (n,) who is on them. Impostor pairs are
+    drawn from all there are; no pair comes twice. There are fewer where fewer exist.
+    """
+    chosen = []
+    by_person = np.argsort(identities, kind="stable")
+    for own in np.split(by_person, np.flatnonzero(np.diff(identities[by_person])) + 1):
+        pairs = np.array(list(itertools.combinations(own, 2)), int).reshape(-1, 2)
+        if genuine is not None and len(pairs) > genuine:
+            pairs = pairs[np.sort(rng.choice(len(pairs), genuine, replace=False))]
+        chosen.append(pairs)
+    genuine_pairs = np.concatenate(chosen)
+    pairs = np.concatenate([genuine_pairs, _impostors(identities, len(genuine_pairs), rng)])
+    same = np.arange(len(pairs)) < len(genuine_pairs)
+    return VerificationPairs(rows[pairs], identities[pairs], same)
+
+
+def without(pairs: VerificationPairs, others: VerificationPairs) -> VerificationPairs:
+    """The pairs whose two photos are no pair of `others`, in either order."""
+    known = {frozenset(pair) for pair in others.photos.tolist()}
+    kept = np.array([frozenset(pair) not in known for pair in pairs.photos.tolist()], bool)
+    return VerificationPairs(*(array[kept] for array in pairs))
+
+
+def _impostors(identities: np.ndarray, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """At most `wanted` different pairs of positions that hold different people, (P, 2)."""
+    count = len(identities)
+    sizes = np.unique(identities, return_counts=True)[1]
+    wanted = min(wanted, (count**2 - int((sizes**2).sum())) // 2)
+    keys = np.empty(0, int)
+    while len(keys) < wanted:
+        drawn = np.sort(rng.integers(count, size=(2 * wanted, 2)), axis=1)
+        drawn = drawn[identities[drawn[:, 0]] != identities[drawn[:, 1]]]
+        keys = np.concatenate([keys, drawn[:, 0] * count + drawn[:, 1]])
+        first = np.sort(np.unique(keys, return_index=True)[1])
+        keys = keys[first]
+    return np.stack(np.divmod(np.sort(keys[:wanted]), count), axis=1)
+
+
+def thetas(tails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """theta in radians, (P,), of pairs (P, 2) of rows of `tails` (n, units)."""
+    if len(pairs) == 0:
+        return np.empty(0)
+    parts = [
+        ops.convert_to_numpy(angle(tails[part[:, 0]], tails[part[:, 1]])) for part in _parts(pairs)
+    ]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def distances(descriptors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Euclidean distance, (P,), of pairs (P, 2) of rows of `descriptors` (n, numbers)."""
+    parts = [
+        np.linalg.norm(descriptors[part[:, 0]] - descriptors[part[:, 1]], axis=1)
+        for part in _parts(pairs)
+    ]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def _parts(pairs: np.ndarray) -> list[np.ndarray]:
+    """The pairs in parts of bounded size; one empty part where there are none."""
+    starts = range(0, max(len(pairs), 1), SCORED_AT_ONCE)
+    return [pairs[start : start + SCORED_AT_ONCE] for start in starts]
+
+
+def figures(
+    scores: np.ndarray, pairs: VerificationPairs, decision: Decision, resamples: int, seed: int
+) -> dict[str, float | None]:
+    """`metrics.measure` of some scores."""
+    return metrics.measure(
+        scores,
+        pairs.same,
+        pairs.identities,
+        **decision._asdict(),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def attribute_groups(present: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """Masks (P,) of the pairs by how many of their photos have an attribute, bool (P, 2)."""
+    return {
+        f"{name} on both": present.all(axis=1),
+        f"{name} on one": present[:, 0] != present[:, 1],
+        f"{name} on none": ~present.any(axis=1),
+    }
+
+
+def worst(
+    scores: np.ndarray, pairs: VerificationPairs, threshold: float, count: int
+) -> tuple[Sequence[int], Sequence[int]]:
+    """The pairs of the worst false accepts and false rejects, worst first, `count` at most."""
+    ascending = np.argsort(scores, kind="stable")
+    accepts = [i for i in ascending if not pairs.same[i] and scores[i] < threshold]
+    rejects = [i for i in ascending[::-1] if pairs.same[i] and scores[i] >= threshold]
+    return accepts[:count], rejects[:count]

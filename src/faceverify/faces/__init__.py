@@ -1,0 +1,1 @@
+"""Faces in aligned photos: landmarks, alignment, descriptors."""

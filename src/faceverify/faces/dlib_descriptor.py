@@ -1,0 +1,84 @@
+"""The baseline: dlib's face descriptor, 128 numbers whose distance below 0.6 means one person."""
+
+import functools
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import dlib
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from faceverify.base.cache import stored
+from faceverify.base.errors import InputError
+from faceverify.base.files import digest
+from faceverify.base.workers import LOCAL, results
+from faceverify.faces.aligned_photos import decode_aligned
+from faceverify.faces.landmarks import unflatten
+
+# dlib's own threshold on the Euclidean distance;
+# http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
+THRESHOLD = 0.6
+NUMBERS = 128
+# SHA-256 of dlib's dlib_face_recognition_resnet_model_v1.dat.
+PUBLISHED = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
+
+
+def descriptors(
+    paths: Sequence[Path],
+    landmarks: Sequence[Sequence[int]],
+    model_file: Path,
+    cache: Path,
+    workers: str = LOCAL,
+) -> np.ndarray:
+    """Describe aligned photos, float32 (photos, 128), once for equal inputs.
+
+    `landmarks` are each photo's 136 numbers in pixels, `workers` is who does the work. Raises
+    InputError for a model file that is missing or is none, and for workers as `results` does.
+    """
+    check_network(model_file)
+
+    def batches() -> Iterator[np.ndarray]:
+        jobs = (
+            joblib.delayed(_describe)(path, numbers, model_file)
+            for path, numbers in zip(paths, landmarks, strict=True)
+        )
+        found = results(jobs, workers)
+        for row in tqdm(found, "dlib descriptors", len(paths), unit="photo", disable=None):
+            yield row[None]
+
+    inputs = [f"dlib {dlib.__version__} {list(landmarks)}", model_file, *paths]
+    return stored(cache, inputs, (len(paths), NUMBERS), batches)
+
+
+def _describe(path: Path, landmarks: Sequence[int], model_file: Path) -> np.ndarray:
+    return describe(decode_aligned(path.read_bytes()), unflatten(landmarks), model_file)
+
+
+def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.ndarray:
+    """Describe one face, float32 (128,), by its 68 landmarks (68, 2) in pixels of the photo."""
+    points = [dlib.point(int(x), int(y)) for x, y in landmarks]
+    whole = dlib.rectangle(0, 0, photo.shape[1] - 1, photo.shape[0] - 1)
+    shape = dlib.full_object_detection(whole, points)
+    return np.array(_model(model_file).compute_face_descriptor(photo, shape), np.float32)
+
+
+def check_network(file: Path) -> None:
+    """Load dlib's descriptor model once; InputError when it is missing or another file.
+
+    dlib itself may fall over a damaged one.
+    """
+    if not file.is_file():
+        raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
+    if digest(file) != PUBLISHED:
+        raise InputError(
+            f"{file} is not dlib's published face descriptor model; "
+            "`python src/make_sample.py` brings it"
+        )
+    _model(file)
+
+
+@functools.cache
+def _model(file: Path) -> dlib.face_recognition_model_v1:
+    return dlib.face_recognition_model_v1(os.fsencode(file))  # bytes: any name

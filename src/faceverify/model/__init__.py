@@ -1,0 +1,1 @@
+"""The Siamese network: brain, tower, losses, training, stored and exported models."""

@@ -1,0 +1,89 @@
+"""Brain features: what a frozen brain says of a photo, computed once."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from faceverify.base.cache import stored
+from faceverify.base.files import sha256
+from faceverify.faces.aligned_photos import decode_aligned, named, to_canvas
+
+BATCH_SIZE = 32
+# Change this when photos reach the brain in another way: old features are then left alone.
+FORMAT = "1"
+
+
+def fingerprint(model: keras.Model) -> str:
+    """SHA-256 of a model's layers and weights: equal for models that give equal outputs.
+
+    Names are left out, because Keras counts them up as a process builds models.
+    """
+    weights = (weight.tobytes() for weight in model.get_weights())
+    return sha256(json.dumps(_described(model)), *weights)
+
+
+def _described(layer: keras.Layer) -> list:
+    """A layer's kind, output and settings, and those of the layers within it."""
+    settings = {
+        key: value
+        for key, value in layer.get_config().items()
+        if isinstance(value, str | int | float | bool) and key != "name"
+    } | {"precision": layer.compute_dtype}
+    shape = [str(tensor.shape) for tensor in keras.tree.flatten(layer.output)]
+    inner = [_described(part) for part in getattr(layer, "layers", [])]
+    return [type(layer).__name__, shape, settings, inner]
+
+
+def brain_features(
+    brain: keras.Model, names: Sequence[str], read: Callable[[str], bytes], cache: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """Run photos through a frozen brain once; each distinct photo has one row of features.
+
+    `read` gives a photo's encoded bytes by its name. Gives the features, float32 (distinct
+    photos, height, width, channels), and the row of each of `names`. Whoever asks for the same
+    photos, by whatever names, gets what is stored. Raises InputError for a damaged photo.
+    """
+    digests = [sha256(read(name)) for name in names]
+    names_of = dict(sorted(zip(digests, names, strict=True)))
+    versions = f"{FORMAT} {keras.backend.backend()} {keras.version()} {cv2.__version__}"
+    shape = (len(names_of), *brain.output_shape[1:])
+    values = stored(
+        cache,
+        [versions, fingerprint(brain), *names_of],
+        shape,
+        lambda: run_photos(brain, list(names_of.values()), read),
+    )
+    row_of = {digest: row for row, digest in enumerate(names_of)}
+    return values, np.array([row_of[digest] for digest in digests])
+
+
+def run_photos(
+    model: keras.Model, names: Sequence[str], read: Callable[[str], bytes]
+) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
+    """A model's outputs for photos, a batch at a time, with a progress bar."""
+    starts = range(0, len(names), BATCH_SIZE)
+    for start in tqdm(starts, f"Running the {model.name}", unit="batch", disable=None):
+        part = names[start : start + BATCH_SIZE]
+        yield model.predict_on_batch(canvases([read(name) for name in part], part))
+
+
+def canvases(encoded: Sequence[bytes], names: Sequence[str]) -> np.ndarray:
+    """Decode photos and bring them to the brain's canvas, uint8 (photos, 218, 218, 3).
+
+    In a thread for each core: OpenCV lets them run side by side. Raises InputError, with the
+    name, for one that is damaged.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.stack(list(pool.map(_canvas, encoded, names)))
+
+
+def _canvas(encoded: bytes, name: str) -> np.ndarray:
+    with named(name):
+        return to_canvas(decode_aligned(encoded))

@@ -1,0 +1,81 @@
+"""The ensemble as one LiteRT model: what the members share is stored and computed once."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from faceverify.base import backend
+from faceverify.model.features import fingerprint
+from faceverify.model.network import PHOTO_SHAPE, angle
+from faceverify.model.store import TrainedModel
+
+
+def convert(members: Sequence[TrainedModel], weights: Sequence[float]) -> bytes:
+    """The members and their weights as a `.tflite` file with float16 weights, two signatures.
+
+    `embed`: `photos` uint8 (B, 218, 218, 3) -> `embedding` float32 (B, N), the members' tails one
+    after the other. `compare`: `first` and `second` (B, N) -> `thetas` (B, members), each
+    member's angle in radians, and `theta` (B,), their weighted sum. Equal members and weights
+    give equal bytes.
+    """
+    units = [member.description["tail_units"][1] for member in members]
+    module = tf.Module()
+    signatures = {
+        "embed": tf.function(
+            _embed(members), input_signature=[tf.TensorSpec((None, *PHOTO_SHAPE), tf.uint8)]
+        ),
+        "compare": tf.function(
+            _compare(units, weights),
+            input_signature=[tf.TensorSpec((None, sum(units)), tf.float32)] * 2,
+        ),
+    }
+    with backend.os_errors(), tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+        return converter.convert()
+
+
+def _embed(members: Sequence[TrainedModel]) -> Callable:
+    prints = [fingerprint(member.brain) for member in members]
+    brain_of = {mark: _frozen(member.brain) for mark, member in zip(prints, members, strict=True)}
+    towers = [_frozen(member.tower) for member in members]
+
+    def embed(photos):
+        pixels = tf.cast(photos, tf.float32)
+        features = {mark: brain(pixels) for mark, brain in brain_of.items()}
+        tails = [tower(features[mark])["tail"] for mark, tower in zip(prints, towers, strict=True)]
+        return {"embedding": tf.concat(tails, axis=1)}
+
+    return embed
+
+
+def _compare(units: Sequence[int], weights: Sequence[float]) -> Callable:
+    # Every constant becomes float16, the weights too. What rounding takes from them is a second,
+    # small constant: together they are exact to about 1e-7.
+    rounded = np.array(weights, np.float16).astype(np.float32)
+    rest = (np.array(weights) - rounded).astype(np.float32)
+
+    def compare(first, second):
+        tails = zip(tf.split(first, units, axis=1), tf.split(second, units, axis=1), strict=True)
+        thetas = tf.stack([angle(one, other) for one, other in tails], axis=1)
+        theta = tf.reduce_sum(thetas * rounded, axis=1) + tf.reduce_sum(thetas * rest, axis=1)
+        return {"theta": theta, "thetas": thetas}
+
+    return compare
+
+
+def _frozen(model: keras.Model) -> Callable:
+    """A model as a function of its input, its numbers constants of the graph.
+
+    The converter drops the values of Keras's variables and leaves NaN.
+    """
+    values = [
+        [variable.numpy() for variable in kind]
+        for kind in (model.trainable_variables, model.non_trainable_variables)
+    ]
+    return lambda inputs: model.stateless_call(*values, inputs, training=False)[0]

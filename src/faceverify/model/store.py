@@ -1,0 +1,94 @@
+"""A trained model on disk: a description in JSON, and the weights of brain and tower.
+
+Members that share a frozen brain have byte-identical brain files, which DVC stores once.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+from pydantic import ValidationError
+
+from faceverify.base.errors import InputError
+from faceverify.base.files import digest, read_json, replacing_folder, write_json
+from faceverify.base.schema import Architecture, Digest, Dropout, Group, Weight, first_fault
+from faceverify.model.network import Tower, build_brain, build_tower, load_weights, save_weights
+
+
+class TrainedModel(NamedTuple):
+    """A brain, its tower, and what is known of them.
+
+    `description` has the brain's `brain`, `brain_layer` and `brain_view`, the tower's sizes,
+    and `brain_trainable`, which tells whether the brain is the member's own.
+    """
+
+    brain: keras.Model
+    tower: keras.Model
+    description: dict[str, Any]
+
+
+class Digests(Group):
+    """SHA-256 of the weight files."""
+
+    brain: Digest
+    tower: Digest
+
+
+class Description(Architecture):
+    """The whole of `model.json`."""
+
+    dropout: Dropout
+    l2: Weight
+    sha256: Digests
+
+
+def save(folder: Path, model: TrainedModel) -> None:
+    """Write a model as a whole: `model.json`, `brain.weights.h5` and `tower.weights.h5`.
+
+    `model.json` has the description, and the SHA-256 of the two others.
+    """
+    with replacing_folder(folder) as temporary:
+        digests = {}
+        for part in (model.brain, model.tower):
+            path = temporary / f"{part.name}.weights.h5"
+            save_weights(part, path)
+            digests[part.name] = digest(path)
+        write_json(temporary / "model.json", model.description | {"sha256": digests}, indent=2)
+
+
+def load(folder: Path) -> TrainedModel:
+    """Build the described model and load its weights; nothing stored is run as code.
+
+    Raises InputError when a file is missing, does not fit the description, or is not the one
+    that was saved: weights are only read when their hash is right.
+    """
+    path = folder / "model.json"
+    description = _read(path)
+    for name, expected in description.sha256:
+        weights = folder / f"{name}.weights.h5"
+        if not weights.is_file():
+            raise InputError(f"{weights} is missing; `dvc repro` or `dvc pull` brings it")
+        if digest(weights) != expected:
+            raise InputError(
+                f"{weights} is not the file that {path.name} describes; `dvc checkout` or "
+                "`dvc repro` brings both again"
+            )
+    values = description.model_dump(exclude={"sha256"})
+    try:
+        cut = (values[name] for name in ("brain", "brain_layer", "brain_view"))
+        brain = build_brain(*cut, None, seed=0)
+        sizes = Tower(*(values[name] for name in Tower._fields))
+        tower = build_tower(brain.output_shape[1:], sizes, seed=0)
+    except InputError as error:
+        raise InputError(f"{path} describes no model: {error}") from None
+    for part in (brain, tower):
+        load_weights(part, folder / f"{part.name}.weights.h5")
+    return TrainedModel(brain, tower, values)
+
+
+def _read(path: Path) -> Description:
+    try:
+        return Description.model_validate(read_json(path))
+    except ValidationError as error:
+        where, what = first_fault(error)
+        raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None

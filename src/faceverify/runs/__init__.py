@@ -1,0 +1,1 @@
+"""What knows the project: params.yaml, git, DVC, the machine."""

@@ -1,0 +1,1 @@
+"""Two photos in, a decision out; runs without TensorFlow and without this checkout."""

@@ -1,0 +1,113 @@
+"""A decoded photo to the aligned face that the model takes, refused where it is not good enough."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from faceverify.base.schema import Capture
+from faceverify.faces import alignment
+from faceverify.verify import face_search
+from faceverify.verify.camera_photos import Photo
+from faceverify.verify.refusals import (
+    BlurredError,
+    FaceTooSmallError,
+    NoFaceError,
+    SeveralFacesError,
+    TooDarkError,
+    WashedOutError,
+)
+
+# The face on the canvas, from the brows to below the lips and from cheek to cheek.
+FACE_AREA = (slice(86, 174), slice(50, 128))
+# Fine and coarse detail: what one Gaussian blur leaves and the next takes; sigmas in canvas pixels.
+FINE_BAND, COARSE_BAND = (1.4, 2.0), (3.0, 6.0)
+
+
+class Face(NamedTuple):
+    """The face of a photo.
+
+    `points`: its 68 landmarks, float (68, 2) as (x, y), in pixels of the photo after `turns`
+    quarter turns counter-clockwise, which brought it upright. `aligned`: uint8 RGB
+    (218, 178, 3). `interocular`: distance between the eye centres in pixels of the photo as
+    taken. `others`: how many further faces of comparable size there are.
+    """
+
+    points: np.ndarray
+    turns: int
+    aligned: np.ndarray
+    interocular: float
+    others: int
+
+
+def find_face(
+    photo: Photo,
+    predictor_file: Path,
+    limits: Capture,
+    *,
+    any_side: bool = False,
+    allow_several: bool = False,
+) -> Face:
+    """Find a photo's face and align it; the CaptureError that says why it cannot be used.
+
+    `predictor_file` is dlib's 68-point model. With `any_side` a face that lies on its side or
+    upside down is found too, as on a card. With `allow_several` the largest face is taken where
+    there are several. May be called from several threads at once.
+    """
+    grey = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2GRAY)
+    face = face_search.locate(grey, predictor_file, limits.second_face, any_side=any_side)
+    if face is None:
+        raise NoFaceError("no face was found; show the whole face, from the front and upright")
+    if face.others and not allow_several:
+        raise SeveralFacesError("there is more than one face; show only your own")
+    right_eye, left_eye = alignment.five_points(face.points)[:2]
+    interocular = float(np.linalg.norm(left_eye - right_eye)) * photo.scale
+    if interocular < limits.min_interocular:
+        raise FaceTooSmallError("the face is too small; move the phone closer")
+    upright = np.ascontiguousarray(np.rot90(photo.pixels, face.turns))
+    aligned = alignment.align(upright, alignment.alignment_matrix(face.points))
+    check_quality(aligned, limits)
+    return Face(face.points, face.turns, aligned, interocular, face.others)
+
+
+def check_quality(aligned: np.ndarray, limits: Capture) -> None:
+    """Raise TooDarkError, WashedOutError or BlurredError where an aligned face exceeds a limit."""
+    light = brightness(aligned)
+    if light < limits.min_brightness:
+        raise TooDarkError("the face is too dark; use more light")
+    if light > limits.max_brightness:
+        raise WashedOutError("the face is washed out; avoid flash, glare and bright light on it")
+    if sharpness(aligned) < limits.min_sharpness:
+        raise BlurredError("the face is blurred; hold the phone still and use more light")
+
+
+def brightness(aligned: np.ndarray) -> float:
+    """Mean luma of an aligned face, uint8 RGB (218, 178, 3); 0 (black) .. 255 (white).
+
+    Luma is ITU-R BT.601's, taken inside FACE_AREA.
+    """
+    return float(cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)[FACE_AREA].mean())
+
+
+def sharpness(aligned: np.ndarray) -> float:
+    """Fine detail of an aligned face, uint8 RGB (218, 178, 3), over its coarse detail; 0 or more.
+
+    Both are differences of Gaussians (Marr and Hildreth, "Theory of edge detection", 1980)
+    inside FACE_AREA: their gradients' standard deviations, whose ratio does not change with the
+    photo's brightness or contrast. The lesser of the ratios along x and along y, because a
+    shaken phone blurs in one direction only. The finest detail, where the sensor's noise is, is
+    in neither. Around 1 for a sharp photo; 0 for a face without any detail.
+    """
+    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine, coarse = (_band(grey, *sigmas) for sigmas in (FINE_BAND, COARSE_BAND))
+    ratios = []
+    for axis in (0, 1):
+        most = np.diff(coarse, axis=axis).std()
+        ratios.append(np.diff(fine, axis=axis).std() / most if most > 0 else 0.0)
+    return float(min(ratios))
+
+
+def _band(grey: np.ndarray, low: float, high: float) -> np.ndarray:
+    blurred = [cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (low, high)]
+    return (blurred[0] - blurred[1])[FACE_AREA]

@@ -1,0 +1,203 @@
+"""A list of photo pairs scored: each photo once, on all cores, in bounded memory."""
+
+import csv
+import os
+import sqlite3
+import stat
+import unicodedata
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from faceverify.base import files, output
+from faceverify.base.cells import plain
+from faceverify.base.errors import InputError
+from faceverify.verify.embedding_store import Embedded, Kept, stamp
+from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
+from faceverify.verify.verifier import Embedding, Verifier
+from faceverify.verify.verifier_file import COMPARED_AT_ONCE
+
+SLOTS = ("first", "second")
+COLUMNS = (*SLOTS, "theta", "decision", "error")
+# Characters of a line: two paths of the greatest length fit.
+LONGEST_LINE = 2**14
+ACCEPT, REJECT = "accept", "reject"
+IDENTICAL = "warning: both photos are one and the same file"
+
+
+def score(
+    verifier: Verifier, pairs: Path, out: Path, threshold: float, *, allow_several: bool = False
+) -> Counter[str]:
+    """Score the pairs of a CSV file into another; gives how often each decision was taken.
+
+    `pairs` has the columns `first,second`, the paths of an identity card's photo and of a live
+    one; `out` gets `first,second,theta,decision,error`, a row for each, in the same order. A
+    photo that cannot be used leaves theta and the decision of its rows empty and says why. What
+    was embedded is kept in a file beside `out` until all is done: a run that was killed goes on
+    from there. Raises InputError, naming file and line, for a list that is none, and for an
+    `out` that is the list, a photo of it or no regular file.
+    """
+    if not stat.S_ISREG(pairs.stat().st_mode):
+        raise InputError(f"{pairs} is read several times; write the list to a regular file first")
+    deque(_rows(pairs), maxlen=0)  # what is wrong with it is told before any work
+    named = (cell for cells in _rows(pairs) for cell in cells)
+    out = output.target(out, {"the list itself": [pairs], "a photo of the list": named})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    progress = out.with_name(f".{out.stem}.tmp-progress")
+    made_by = files.sha256(verifier.description.model_dump_json(), str(allow_several))
+    try:
+        with closing(Embedded(progress, made_by)) as embedded:
+            rows = (cells for cells in _rows(pairs) if not _fault(cells))
+            embedded.expect(named for cells in rows for named in zip(cells, SLOTS, strict=True))
+            _embed(verifier, embedded, allow_several)
+            decisions = _write(verifier, pairs, embedded, out, threshold)
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{progress}: {error}; if no other run writes {out.name}, remove it"
+        ) from None
+    progress.unlink()
+    return decisions
+
+
+def _rows(path: Path) -> Iterator[list[str]]:
+    """The rows below the heading, but for blank lines."""
+    rows = _lines(path)
+    if next(rows, None) != list(SLOTS):
+        raise InputError(f"{path}, line 1: expected the columns {','.join(SLOTS)}")
+    yield from filter(None, rows)
+
+
+def _lines(path: Path) -> Iterator[list[str]]:
+    """The cells of each line by itself: a quote that is left open swallows no other rows."""
+    number = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        try:
+            while line := file.readline(LONGEST_LINE + 1):
+                number += 1
+                if len(line) > LONGEST_LINE:
+                    raise InputError(f"{path}, line {number}: over {LONGEST_LINE:,} characters")
+                yield next(csv.reader([line], strict=True))
+        except csv.Error as error:
+            raise InputError(
+                f"{path}, line {number}: {error}; a quoted cell ends with a quote, on its line"
+            ) from None
+        except UnicodeDecodeError:
+            raise InputError(f"{path} is not UTF-8 text, somewhere below line {number}") from None
+
+
+def _fault(cells: list[str]) -> str:
+    """What is wrong with a row, or nothing."""
+    if len(cells) != len(SLOTS):
+        return f"the row has {len(cells)} cells, not {len(SLOTS)}"
+    if not all(cells):
+        return "the row does not name two photos"
+    return " / ".join(
+        f"{slot}: {UnreadablePhotoError.code}: the path holds characters that cannot be printed"
+        for slot, cell in zip(SLOTS, cells, strict=True)
+        if _printable(cell) != cell
+    )
+
+
+def _printable(cell: str) -> str:
+    """The cell with what cannot be printed escaped.
+
+    A space of another width, which names of screenshots have, can be.
+    """
+    if cell.isprintable():
+        return cell
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else ascii(c)[1:-1] for c in cell
+    )
+
+
+def _embed(verifier: Verifier, embedded: Embedded, allow_several: bool) -> None:
+    """Embed all photos that are waited for."""
+
+    def found(item: tuple[str, list[str]]) -> tuple[str, str, dict[str, Kept]]:
+        photo, slots = item
+        return photo, stamp(photo), _faces(verifier, photo, slots, allow_several)
+
+    done, total = embedded.counts()
+    workers = os.cpu_count() or 1
+    with (
+        ThreadPoolExecutor(workers) as pool,
+        tqdm(desc="Photos", initial=done, total=total, unit="photo", disable=None) as bar,
+    ):
+        on_their_way: deque = deque()
+        for item in embedded.waiting():
+            on_their_way.append(pool.submit(found, item))
+            if len(on_their_way) > 2 * workers:
+                embedded.put(*on_their_way.popleft().result())
+                bar.update()
+        for job in on_their_way:
+            embedded.put(*job.result())
+            bar.update()
+
+
+def _faces(
+    verifier: Verifier, photo: str, slots: list[str], allow_several: bool
+) -> dict[str, Kept]:
+    """A photo as it is in each of its slots."""
+    found: dict[str, Kept] = {}
+    embedding: Embedding | None = None
+    for slot in slots:
+        # The face that the card's search found upright is the one that a live photo's finds.
+        if embedding is None or embedding.face.turns:
+            try:
+                embedding = verifier.embed(
+                    photo, any_side=slot == "first", allow_several=allow_several
+                )
+            except CaptureError as error:
+                found[slot] = Kept(None, "", f"{error.code}: {error}")
+                continue
+        found[slot] = Kept(embedding.vector, embedding.digest, "")
+    return found
+
+
+def _write(
+    verifier: Verifier, pairs: Path, embedded: Embedded, out: Path, threshold: float
+) -> Counter[str]:
+    decisions: Counter[str] = Counter()
+    with (
+        files.replacing(out) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        rows = _rows(pairs)
+        while part := list(islice(rows, COMPARED_AT_ONCE)):
+            for row in _scored(verifier, part, embedded, threshold):
+                decisions[row[COLUMNS.index("decision")]] += 1
+                writer.writerow([plain(_printable(cell)) for cell in row])
+    return decisions
+
+
+def _scored(
+    verifier: Verifier, rows: list[list[str]], embedded: Embedded, threshold: float
+) -> Iterable[list[str]]:
+    """The rows of the result for some rows of the list."""
+    results, vectors, places = [], [], []
+    for cells in rows:
+        if fault := _fault(cells):
+            results.append([*[*cells, ""][: len(SLOTS)], "", "", fault])
+            continue
+        kept = [embedded.get(cell, slot) for cell, slot in zip(cells, SLOTS, strict=True)]
+        faults = [f"{slot}: {k.error}" for slot, k in zip(SLOTS, kept, strict=True) if k.error]
+        if not faults:
+            places.append(len(results))
+            vectors.append([k.vector for k in kept])
+            if kept[0].digest == kept[1].digest:
+                faults = [IDENTICAL]
+        results.append([*cells, "", "", " / ".join(faults)])
+    if places:
+        first, second = np.stack(vectors, axis=1)
+        theta, _ = verifier.network.compare(first, second)
+        for place, value in zip(places, theta, strict=True):
+            results[place][2:4] = [f"{value:.6f}", ACCEPT if value < threshold else REJECT]
+    return results
