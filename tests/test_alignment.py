@@ -208,16 +208,16 @@ DIGEST = """
 import hashlib, sys
 from pathlib import Path
 import cv2, numpy as np
-from faceverify import alignment, photos
+from faceverify.faces import alignment, aligned_photos
 cv2.setNumThreads(int(sys.argv[1]))
 print(cv2.checkHardwareSupport(11))  # CV_CPU_AVX2
 rng = np.random.default_rng(4)
 total = hashlib.sha256()
-pictures = [photos.decode(Path(name).read_bytes()) for name in sys.argv[2:]]
+pictures = [aligned_photos.decode(Path(name).read_bytes()) for name in sys.argv[2:]]
 pictures += [rng.integers(0, 256, size, dtype=np.uint8) for size in
              [(112, 92), (1301, 1099, 3), (640, 480, 3), (61, 47), (2000, 1500)]]
 for picture in pictures:
-    total.update(photos.to_canvas(picture).tobytes())
+    total.update(aligned_photos.to_canvas(picture).tobytes())
     total.update(picture.tobytes())
     for scale in (0.137, 0.2, 0.5, 0.731, 1.0, 1.94, 3.3):
         for angle in (0.0, 0.1, -0.7):

@@ -9,7 +9,7 @@ from helpers import ROOT
 
 SCRIPT = """
 import sys
-from faceverify import errors
+from faceverify.base import errors
 errors.begin()
 def main():
     print("an answer")

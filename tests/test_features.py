@@ -94,7 +94,7 @@ def test_a_killed_computation_is_not_taken_for_a_complete_one(tmp_path):
         import os, signal
         import numpy as np
         from pathlib import Path
-        from faceverify.cache import stored
+        from faceverify.base.cache import stored
 
         def killed():
             yield np.ones((1, 2))

@@ -17,7 +17,7 @@ from helpers import ROOT
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from faceverify import files
+from faceverify.base import files
 
 path, text, operations = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 

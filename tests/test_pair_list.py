@@ -180,8 +180,8 @@ def test_an_empty_list_gives_an_empty_result(verifier, folder):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from faceverify import pair_list
-from faceverify.embedded import Embedded
+from faceverify.verify import pair_list
+from faceverify.verify.embedding_store import Embedded
 from faceverify.verify import Verifier
 
 put, count = Embedded.put, 0
@@ -274,7 +274,7 @@ def test_what_is_kept_is_a_plain_database(killed):
 MEASURED = r"""
 import re, sys
 from pathlib import Path
-from faceverify import pair_list
+from faceverify.verify import pair_list
 from faceverify.verify import Verifier
 
 verifier = Verifier.load(Path(sys.argv[1]) / "models/verifier.json")
@@ -304,8 +304,8 @@ def test_memory_does_not_grow_with_the_list(folder, app_folder):
 LONG_LINE = r"""
 import re
 from pathlib import Path
-from faceverify import pair_list
-from faceverify.errors import InputError
+from faceverify.verify import pair_list
+from faceverify.base.errors import InputError
 
 def peak():
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])

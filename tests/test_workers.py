@@ -219,7 +219,7 @@ def test_a_cluster_that_is_lost_ends_in_one_line(project, lost):
 SLEEPS = """
 import sys, time
 import distributed
-from faceverify import errors, workers
+from faceverify.base import errors, workers
 
 def main():
     calls = ((time.sleep, (0.001,), {}) for _ in range(100_000))

@@ -9,10 +9,11 @@ from helpers import ROOT
 
 STEP = """
 import sys
-from faceverify import alone, errors
+from faceverify.base import errors
+from faceverify.runs import lock
 def main():
-    alone.claim(sys.argv[1])
-    alone.claim(sys.argv[1])  # nobody keeps himself out
+    lock.claim(sys.argv[1])
+    lock.claim(sys.argv[1])  # nobody keeps himself out
     print("begun", flush=True)
     sys.stdin.read()
 errors.run(main)
