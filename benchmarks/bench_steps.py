@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from faceverify.base import errors, files
+from faceverify.base import files
+from faceverify.runs import script
 from material import Photos, find_photos
 from measuring import Comparison, machine
 
@@ -73,4 +74,4 @@ def _short(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -23,6 +23,7 @@ import numpy as np
 
 import dlib_route
 from faceverify.base import errors, files
+from faceverify.runs import script
 from faceverify.verify import pair_list
 from faceverify.verify.verifier import Verifier
 from measuring import machine, peak_memory
@@ -153,4 +154,4 @@ def write(figures: dict[str, tuple[float, float]]) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -19,6 +19,7 @@ from faceverify.base import files
 from faceverify.data import annotations
 from faceverify.faces import dlib_descriptor, landmarks
 from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, decode
+from faceverify.runs import script
 
 # Where dlib's detector finds the face of an aligned photo: the median over 141 CelebA photos.
 # Stands in for the detector where it finds none, in a profile or behind a hand.
@@ -77,4 +78,4 @@ def describe(path: Path, predictor: Path, descriptor: Path) -> Label:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -20,6 +20,7 @@ import numpy as np
 
 import recipe
 from faceverify.base import backend, files
+from faceverify.runs import script
 
 PACKAGE = "nsfwjs@4.4.0"
 SHA256 = "585cd178f3b994337c4d10a87b080d342fc52f8b9bf0085c4d1f345a3a1c5382"
@@ -108,4 +109,4 @@ def _download(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -25,6 +25,7 @@ import student as students
 from checkpoint import Checkpoint, run_hash
 from faceverify.evaluation import verification
 from faceverify.model.network import build_brain, load_weights, write_checksum
+from faceverify.runs import script
 from people import HeldOut, learnt_and_unseen, mixed_with_person
 from views import Views
 
@@ -136,4 +137,4 @@ def report(live: Live, logs: dict[str, float], epochs: int) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -33,6 +33,7 @@ from faceverify.faces.aligned_photos import decode
 from faceverify.model import features
 from faceverify.model.losses import landmark_loss
 from faceverify.model.network import Tower, angle, build_brain, build_tower, write_checksum
+from faceverify.runs import script
 from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen
 from views import augmented, view_of
 
@@ -246,4 +247,4 @@ def save(tower: keras.Model, sizes: Tower, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -17,7 +17,7 @@ from faceverify.audit import observations, report_page, rules
 from faceverify.base import cells, files
 from faceverify.data import annotations
 from faceverify.data.annotations import IdentityRow
-from faceverify.runs import parameters
+from faceverify.runs import parameters, script
 
 AUDIT, CACHE = Path("audit"), Path(".cache")
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -112,4 +112,4 @@ def tell(
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -15,7 +15,7 @@ import yaml
 
 from faceverify.base import files, schema
 from faceverify.evaluation import summary
-from faceverify.runs import comparison, revisions, rounding
+from faceverify.runs import comparison, revisions, rounding, script
 
 METRICS = Path("metrics")
 THETAS, DETAILS = METRICS / "thetas.csv", METRICS / "details.json"
@@ -84,7 +84,7 @@ def thetas(base: str) -> tuple:
     if before is None:
         raise errors.InputError(f"{base} has no {THETAS}; name a revision that has it: BASE=...")
     if not THETAS.is_file():
-        raise errors.InputError(f"{THETAS} is missing; run `dvc repro` to make it")
+        raise errors.MadeFileError(f"{THETAS} is missing")
     here = THETAS.read_text(encoding="utf-8", errors="replace")
     return rounding.parse(before, f"{THETAS} of {base}"), rounding.parse(here, str(THETAS))
 
@@ -143,4 +143,4 @@ def table(moved: Mapping[str, rounding.Drift]) -> str:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

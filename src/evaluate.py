@@ -34,7 +34,7 @@ from faceverify.evaluation.judged_photos import PREPARED, SPLITS, Photos, load_p
 from faceverify.faces import aligned_photos, dlib_descriptor
 from faceverify.faces.landmarks import interocular_distance, unflatten
 from faceverify.model import store
-from faceverify.runs import environment, lock, parameters, rounding
+from faceverify.runs import environment, lock, parameters, rounding, script
 
 DATA, MODELS, CACHE = Path("data"), Path("models"), Path(".cache")
 METRICS, PLOTS = Path("metrics"), Path("plots")
@@ -146,7 +146,7 @@ def attribute_masks(judged: Photos, pairs: verification.VerificationPairs) -> di
     row = {photo: i for i, photo in enumerate(attributes.photos)}
     unknown = next((source for source in judged.sources if source not in row), None)
     if unknown:
-        raise errors.InputError(f"list_attr_celeba.txt lacks {unknown}; run `dvc repro`")
+        raise errors.MadeFileError(f"list_attr_celeba.txt lacks {unknown}")
     rows = np.array([row[source] for source in judged.sources])
     groups = {}
     for name in GROUPED_BY:
@@ -319,4 +319,4 @@ def write_gallery(scores: Scores, judged: Photos, pairs: verification.Verificati
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

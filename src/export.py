@@ -24,7 +24,7 @@ from faceverify.evaluation.verification import VerificationPairs, thetas
 from faceverify.faces import aligned_photos
 from faceverify.faces.alignment import CANONICAL_POINTS
 from faceverify.model import features, litert, store
-from faceverify.runs import lock, parameters
+from faceverify.runs import lock, parameters, script
 from faceverify.verify.verifier_file import FORMAT, Alignment, Network
 
 DATA, MODELS, CACHE, METRICS = Path("data"), Path("models"), Path(".cache"), Path("metrics")
@@ -71,7 +71,7 @@ def read_metrics() -> dict[str, float | None]:
     summary = files.read_json(path)
     figures = summary.get(ENSEMBLE) if isinstance(summary, dict) else None
     if not isinstance(figures, dict) or not all(map(is_figure, figures.values())):
-        raise errors.InputError(f"{path} has no figures of the ensemble; run `dvc repro`")
+        raise errors.MadeFileError(f"{path} has no figures of the ensemble")
     return figures
 
 
@@ -172,4 +172,4 @@ def describe(
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

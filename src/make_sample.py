@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from faceverify.base import backend, files
 from faceverify.faces import alignment, landmarks
+from faceverify.runs import script
 
 DATA = Path("data")
 DOWNLOADS = Path(".cache/downloads")
@@ -243,4 +244,4 @@ def dvc(*arguments: str) -> str:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -10,7 +10,7 @@ if __name__ == "__main__":
 
 from faceverify.base import files, schema
 from faceverify.evaluation import fairness, summary
-from faceverify.runs import parameters
+from faceverify.runs import parameters, script
 
 CARD, METRICS = Path("docs/model_card.md"), Path("metrics")
 TEXT_BYTES = 2**20
@@ -115,4 +115,4 @@ def app_file(export: dict) -> str:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

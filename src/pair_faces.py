@@ -14,7 +14,7 @@ import pandas as pd
 from faceverify.base import files
 from faceverify.data import pairing, tables
 from faceverify.faces import aligned_photos
-from faceverify.runs import lock, parameters
+from faceverify.runs import lock, parameters, script
 
 PREPARED = Path("prepared")
 
@@ -28,7 +28,7 @@ def main() -> None:
     faces = {name: list(rows.itertuples()) for name, rows in selected.groupby("identity")}
     counts = {len(rows) for rows in faces.values()}
     if len(counts) != 1:
-        raise errors.InputError("prepared/selected.csv: people differ in faces; run `dvc repro`")
+        raise errors.MadeFileError("prepared/selected.csv: people differ in faces")
     landmarks = tables.read_landmarks(PREPARED / "selected.json", selected.name)
 
     wanted = pairing.Pairing(faces_per_identity=counts.pop(), **settings.pair.model_dump())
@@ -70,4 +70,4 @@ def numbered(made: list[pairing.Pair]) -> list[tuple[int, pairing.Pair]]:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -14,7 +14,7 @@ import yaml
 
 from faceverify.base import files
 from faceverify.evaluation import fairness, summary
-from faceverify.runs import comparison
+from faceverify.runs import comparison, script
 from faceverify.runs.revisions import check, parsed, run, succeeds
 
 HEAD = "HEAD"
@@ -164,4 +164,4 @@ def short(rev: str) -> str:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

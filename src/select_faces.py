@@ -19,7 +19,7 @@ from tqdm import tqdm
 from faceverify.base import files, workers
 from faceverify.data import annotations, selection
 from faceverify.faces import aligned_photos, landmarks
-from faceverify.runs import lock, parameters
+from faceverify.runs import lock, parameters, script
 
 PREPARED = Path("prepared")
 
@@ -87,7 +87,7 @@ def search_all(
     would be taken for the result of the photos that are there.
     """
     if not folder.is_dir():
-        raise errors.InputError(f"{folder} is missing; `python src/make_sample.py` makes a sample")
+        raise errors.GivenFileError(f"{folder} is missing")
     landmarks.check_predictor(predictor_file)
     present = {path.name for path in folder.iterdir()}
     jobs = (
@@ -120,4 +120,4 @@ def write(folder: Path, found: dict[int, list[selection.Face]], report: dict) ->
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -24,7 +24,7 @@ from faceverify.base import files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
-from faceverify.runs import environment, lock, parameters
+from faceverify.runs import environment, lock, parameters, script
 
 PREPARED, MODELS, CURVES = Path("prepared"), Path("models"), Path("plots/training")
 CACHE = Path(".cache")
@@ -195,4 +195,4 @@ def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

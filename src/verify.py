@@ -14,6 +14,7 @@ if __name__ == "__main__":
     errors.begin()
 
 from faceverify.base import files, output
+from faceverify.runs import script
 from faceverify.verify import drawing, pair_list
 from faceverify.verify.pair_list import ACCEPT, REJECT
 from faceverify.verify.refusals import CaptureError
@@ -178,4 +179,4 @@ def score_list(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

@@ -24,7 +24,7 @@ from faceverify.data import tables
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, write_records
 from faceverify.faces import aligned_photos
-from faceverify.runs import lock, parameters
+from faceverify.runs import lock, parameters, script
 
 PREPARED = Path("prepared")
 
@@ -83,4 +83,4 @@ def photo(name: str) -> bytes:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    script.run(main)

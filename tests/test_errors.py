@@ -14,7 +14,7 @@ errors.begin()
 def main():
     print("an answer")
     exec(sys.argv[1])
-errors.run(main)
+errors.run(main, {})
 """
 MISTAKE = "raise errors.InputError('params.yaml: lr: too large')"
 CRASH = "1 / 0"

@@ -16,7 +16,7 @@ def main():
     lock.claim(sys.argv[1])  # nobody keeps himself out
     print("begun", flush=True)
     sys.stdin.read()
-errors.run(main)
+errors.run(main, {})
 """
 
 

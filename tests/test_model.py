@@ -499,7 +499,7 @@ def test_imagenet_weights_without_a_network_are_refused(tmp_path):
     code = f"""
 from faceverify.base import errors
 from faceverify.model import network
-errors.run(lambda: network.build_brain("MobileNetV2", {CUT!r}, 218, "imagenet", 1))
+errors.run(lambda: network.build_brain("MobileNetV2", {CUT!r}, 218, "imagenet", 1), {{}})
 """
     result = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True

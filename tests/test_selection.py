@@ -329,7 +329,7 @@ def test_a_predictor_of_other_points_is_refused(sample, tmp_path):
 
 
 def test_a_missing_predictor_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"absent\.dat is missing; `python src/make_sample\.py`"):
+    with pytest.raises(InputError, match=r"absent\.dat is missing"):
         landmarks.check_predictor(tmp_path / "absent.dat")
 
 

@@ -167,7 +167,7 @@ def command(verifier, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", ["verify.py", *map(str, arguments)])
         code = 0
         try:
-            verify.errors.run(verify.main)
+            verify.script.run(verify.main)
         except SystemExit as end:
             code = end.code
         printed = capsys.readouterr()

@@ -254,7 +254,7 @@ def test_a_scheduler_that_is_lost_while_results_come_ends_in_one_line(
     with dask(project, *start, environment=CODE) as head, worker(project, address):
         wait_for_workers(address, 1)
         with subprocess.Popen(
-            [sys.executable, "-c", script + "errors.run(main)", address, str(pause)],
+            [sys.executable, "-c", script + "errors.run(main, {})", address, str(pause)],
             cwd=project,
             env=os.environ | CODE,
             stdout=subprocess.PIPE,

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base import files
-from faceverify.base.errors import InputError, UnusableError
+from faceverify.base.errors import GivenFileError, InputError, UnusableError
 from faceverify.faces import dlib_descriptor
 from faceverify.faces.aligned_photos import decode_aligned, read
 from faceverify.faces.landmarks import check_predictor, find_landmarks
@@ -65,7 +65,7 @@ def look_at_all(folder: Path, photos: Sequence[str], models: Models, cache: Path
     `models` that is missing or is none.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is missing; `python src/make_sample.py` makes a sample")
+        raise GivenFileError(f"{folder} is missing")
     paths = [files.inside(folder, photo) for photo in photos]
     check_predictor(models.predictor)
     dlib_descriptor.check_network(models.network)

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +37,14 @@ class InputError(Exception):
         super().__init__(_printable(line))
 
 
+class MadeFileError(InputError):
+    """A file that an earlier step makes is missing, damaged, or does not fit the others."""
+
+
+class GivenFileError(InputError):
+    """A file that the work begins with, a published model or the photos, is missing or another."""
+
+
 class UnusableError(InputError):
     """A photo that cannot be used; the message says why, in a few words without its name."""
 
@@ -61,8 +69,16 @@ def begin() -> None:
     signal.signal(signal.SIGINT, stop)
 
 
-def run(main: Callable[[], None]) -> None:
+def message(error: InputError, remedies: Mapping[type[InputError], str]) -> str:
+    """The line that an error ends a script with: what is wrong, and what the script advises."""
+    remedy = remedies.get(type(error))
+    return f"{error}; {remedy}" if remedy else str(error)
+
+
+def run(main: Callable[[], None], remedies: Mapping[type[InputError], str]) -> None:
     """Run a script's `main`; a user's mistake ends it with one line on stderr and exit code 2.
+
+    `remedies` says what to do about a kind of error where only the script can know it.
 
     A fault of the program's own ends it with a traceback and CRASHED: 1 is an answer of some
     scripts, such as a rejection.
@@ -72,7 +88,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except InputError as error:
-        sys.exit(_report(str(error), 2))
+        sys.exit(_report(message(error, remedies), 2))
     except OSError as error:
         if error.filename is None and error.errno is None:
             sys.exit(_crash())  # raised by a library for its own reasons, not by the system

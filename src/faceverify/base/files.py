@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from faceverify.base.errors import InputError
+from faceverify.base.errors import InputError, MadeFileError
 
 # A spreadsheet takes a cell that begins so for a formula.
 FORMULA_STARTS = tuple("=+-@\t\r\n")
@@ -105,9 +105,9 @@ def read_json(path: Path) -> object:
     try:
         return parse_json(content(path, JSON_BYTES))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; run `dvc repro` to make it") from None
+        raise MadeFileError(f"{path} is missing") from None
     except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}); run `dvc repro` again") from None
+        raise MadeFileError(f"{path} is not valid JSON ({error})") from None
 
 
 def parse_json(data: bytes) -> object:
@@ -208,7 +208,9 @@ def check_checksum(path: Path) -> None:
     if not path.is_file():
         raise InputError(f"{path} is missing")
     if beside.read_bytes().split()[:1] != [digest(path).encode()]:
-        raise InputError(f"{path} is not what {beside.name} says; bring both from git again")
+        raise InputError(
+            f"{path} is not what {beside.name} says; bring both again from where they came"
+        )
 
 
 def folder_files(folder: Path) -> Iterable[Path]:

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from faceverify.base.errors import InputError
+from faceverify.base.errors import MadeFileError
 
 
 def _number(value: object) -> object:
@@ -53,7 +53,7 @@ class Group(BaseModel):
 
 
 class Part(BaseModel):
-    """What is read of a file that a stage or DVC has written: no other types; more keys may be."""
+    """What is read of a file that another step has written: no other types; more keys may be."""
 
     model_config = ConfigDict(strict=True, frozen=True)
 
@@ -99,7 +99,7 @@ def check(kind: object, values: object, where: str) -> None:
     except ValidationError as error:
         place, what = first_fault(error)
         fault = f"{place + ': ' if place else ''}{what}"
-        raise InputError(f"{where} is damaged: {fault}; run `dvc repro`") from None
+        raise MadeFileError(f"{where} is damaged: {fault}") from None
 
 
 def first_fault(error: ValidationError) -> tuple[str, str]:

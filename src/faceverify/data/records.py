@@ -11,7 +11,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from faceverify.base import backend
-from faceverify.base.errors import InputError
+from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import folder_files, is_plain
 
 # TensorFlow's guide advises files of 100 to 200 MB; https://www.tensorflow.org/tutorials/load_data/tfrecord
@@ -70,13 +70,13 @@ class PairRecords(Sequence):
         self._files, self._starts = array("i"), array("q")  # of each record
         for number, path in enumerate(self._paths):
             if path.stat().st_size == 0:
-                raise InputError(f"{path} is empty; run `dvc repro`")
+                raise MadeFileError(f"{path} is empty")
             with path.open("rb", buffering=0) as file:
                 starts = _starts(file, path)
             self._files.extend([number] * len(starts))
             self._starts.extend(starts)
         if not self._starts:
-            raise InputError(f"{folder} holds no records; run `dvc repro` to make them")
+            raise MadeFileError(f"{folder} holds no records")
 
     def __len__(self) -> int:
         """How many pairs there are."""
@@ -90,7 +90,7 @@ class PairRecords(Sequence):
             length = int.from_bytes(file.read(12)[:8], "little")
             payload, checksum = file.read(length), file.read(4)
         if _masked_crc(payload) != int.from_bytes(checksum, "little"):
-            raise InputError(f"{path}, byte {start}: the record is damaged; run `dvc repro`")
+            raise MadeFileError(f"{path}, byte {start}: the record is damaged")
         try:
             return _decode(payload)
         except (KeyError, IndexError, ValueError) as error:
@@ -106,10 +106,10 @@ def _starts(file: BinaryIO, path: Path) -> array:
         length = int.from_bytes(header[:8], "little")
         whole = len(header) == 12 and position + 16 + length <= end
         if not whole or _masked_crc(header[:8]) != int.from_bytes(header[8:], "little"):
-            raise InputError(f"{path}, byte {position}: the file is damaged; run `dvc repro`")
+            raise MadeFileError(f"{path}, byte {position}: the file is damaged")
         if length < LEAST_BYTES:
             said = f"not a pair record ({length} bytes)"
-            raise InputError(f"{path}, byte {position}: {said}; run `dvc repro`")
+            raise MadeFileError(f"{path}, byte {position}: {said}")
         starts.append(position)
         position += 16 + length
     return starts

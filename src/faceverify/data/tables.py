@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from faceverify.base.errors import InputError
+from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import content, is_plain, read_json, replacing
 from faceverify.faces.aligned_photos import FARTHEST
 
@@ -55,16 +55,16 @@ def read(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
             rows: dict[str, list[str]] = {}
             for cells in reader:
                 if fault := _fault(cells, columns, rows):
-                    raise InputError(f"{path}, line {reader.line_num}: {fault}; run `dvc repro`")
+                    raise MadeFileError(f"{path}, line {reader.line_num}: {fault}")
                 rows[cells[0]] = cells
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; run `dvc repro` to make it") from None
+        raise MadeFileError(f"{path} is missing") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a table: {error}") from None
     except csv.Error as error:
         raise InputError(f"{path}, line {reader.line_num}: not a table: {error}") from None
     if not rows:
-        raise InputError(f"{path} has no rows; run `dvc repro` to make it")
+        raise MadeFileError(f"{path} has no rows")
     table = pd.DataFrame(rows.values(), columns=list(columns))
     return table.astype({name: column.kind for name, column in columns.items()})
 
@@ -84,7 +84,7 @@ def read_pairs(path: Path) -> pd.DataFrame:
     table = read(path, PAIRS)
     for split in ("train", "val"):
         if split not in set(table.split):
-            raise InputError(f"{path} has no pairs of {split}; run `dvc repro`")
+            raise MadeFileError(f"{path} has no pairs of {split}")
     return table
 
 
@@ -103,7 +103,7 @@ def read_landmarks(path: Path, names: Iterable[str], label: bool = False) -> dic
             and (not label or numbers[-1] in (0, 1))
         ):
             what = f"{LANDMARK_NUMBERS} whole numbers" + (" and a label" if label else "")
-            raise InputError(f"{path} does not have {what} for {name}; run `dvc repro`")
+            raise MadeFileError(f"{path} does not have {what} for {name}")
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceverify.base.errors import InputError, UnusableError
+from faceverify.base.errors import MadeFileError, UnusableError
 from faceverify.base.files import inside
 
 # CelebA's aligned photos; https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html
@@ -72,7 +72,7 @@ def named(photo: Path | str) -> Iterator[None]:
     try:
         yield
     except UnusableError as error:
-        raise InputError(f"{photo}: {error}; run `dvc repro`") from None
+        raise MadeFileError(f"{photo}: {error}") from None
 
 
 def decode(encoded: bytes) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base.cache import stored
-from faceverify.base.errors import InputError
+from faceverify.base.errors import GivenFileError
 from faceverify.base.files import digest
 from faceverify.base.workers import LOCAL, results
 from faceverify.faces.aligned_photos import decode_aligned
@@ -70,12 +70,9 @@ def check_network(file: Path) -> None:
     dlib itself may fall over a damaged one.
     """
     if not file.is_file():
-        raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
+        raise GivenFileError(f"{file} is missing")
     if digest(file) != PUBLISHED:
-        raise InputError(
-            f"{file} is not dlib's published face descriptor model; "
-            "`python src/make_sample.py` brings it"
-        )
+        raise GivenFileError(f"{file} is not dlib's published face descriptor model")
     _model(file)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import dlib
 import numpy as np
 
-from faceverify.base.errors import InputError, UnusableError
+from faceverify.base.errors import GivenFileError, InputError, UnusableError
 from faceverify.base.files import check_checksum
 
 POINTS = 68
@@ -108,7 +108,7 @@ def predictor(file: Path) -> dlib.shape_predictor:
 
 def _check_there(file: Path) -> None:
     if not file.is_file():
-        raise InputError(f"{file} is missing; `python src/make_sample.py` puts it there")
+        raise GivenFileError(f"{file} is missing")
 
 
 def _unpacked(file: Path) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """A trained model on disk: a description in JSON, and the weights of brain and tower.
 
-Members that share a frozen brain have byte-identical brain files, which DVC stores once.
+Members that share a frozen brain have byte-identical brain files.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 from pydantic import ValidationError
 
-from faceverify.base.errors import InputError
+from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import digest, read_json, replacing_folder, write_json
 from faceverify.base.schema import Architecture, Digest, Dropout, Group, Weight, first_fault
 from faceverify.model.network import Tower, build_brain, build_tower, load_weights, save_weights
@@ -67,12 +67,9 @@ def load(folder: Path) -> TrainedModel:
     for name, expected in description.sha256:
         weights = folder / f"{name}.weights.h5"
         if not weights.is_file():
-            raise InputError(f"{weights} is missing; `dvc repro` or `dvc pull` brings it")
+            raise MadeFileError(f"{weights} is missing")
         if digest(weights) != expected:
-            raise InputError(
-                f"{weights} is not the file that {path.name} describes; `dvc checkout` or "
-                "`dvc repro` brings both again"
-            )
+            raise MadeFileError(f"{weights} is not the file that {path.name} describes")
     values = description.model_dump(exclude={"sha256"})
     try:
         cut = (values[name] for name in ("brain", "brain_layer", "brain_view"))

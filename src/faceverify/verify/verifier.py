@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from faceverify.base import files
-from faceverify.base.errors import InputError
+from faceverify.base.errors import GivenFileError, InputError
 from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import to_canvas
 from faceverify.verify import camera_photos, face_search, verifier_file
@@ -75,10 +75,7 @@ class Verifier:
         places = [files.inside(path.parent / folder, named.file) for folder in LANDMARK_FOLDERS]
         landmark_model = next((place for place in places if place.is_file()), None)
         if landmark_model is None:
-            raise InputError(
-                f"{places[0]} is missing; put dlib's landmark model there, or where "
-                "`python src/make_sample.py` does"
-            )
+            raise GivenFileError(f"{places[0]} is missing; put dlib's landmark model there")
         # dlib holds Python's lock while it loads; all else is done meanwhile or in between.
         with ThreadPoolExecutor(2) as pool:
             digest = pool.submit(files.digest, landmark_model)

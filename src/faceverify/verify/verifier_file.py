@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from pydantic import Field, ValidationError, model_validator
 
-from faceverify.base.errors import InputError
+from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import content, inside, parse_json
 from faceverify.base.quiet import held_stderr
 from faceverify.base.schema import (
@@ -212,7 +212,7 @@ def read(path: Path) -> Description:
     try:
         values = parse_json(content(path, LARGEST))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing; `dvc repro export` or `dvc pull` brings it") from None
+        raise MadeFileError(f"{path} is missing") from None
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     try:
