@@ -24,10 +24,9 @@ from faceverify.base import files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
-from faceverify.runs import environment, lock, parameters, script
+from faceverify.runs import environment, lock, members, parameters, script
 
-PREPARED, MODELS, CURVES = Path("prepared"), Path("models"), Path("plots/training")
-CACHE = Path(".cache")
+PREPARED, CACHE = Path("prepared"), Path(".cache")
 
 
 def main() -> None:
@@ -59,7 +58,7 @@ def main() -> None:
         split: training.PairBatches(pairs, inputs, settings.batch_size, *orders[split], replicas)
         for split, pairs in records.items()
     }
-    with Live(str(CURVES / member), dvcyaml=False, save_dvc_exp=False) as live:
+    with Live(str(members.CURVES / member), dvcyaml=False, save_dvc_exp=False) as live:
         training.fit(
             siamese,
             batches["train"],
@@ -71,8 +70,8 @@ def main() -> None:
         live.summary["kept_epoch"] = progress.best_epoch + 1
         live.make_summary()
     # Beside the curves, not in the model: equal models have equal bytes, wherever they were made.
-    files.write_json(CURVES / member / "environment.json", environment.record(), indent=2)
-    store.save(MODELS / member, trained)
+    files.write_json(members.CURVES / member / "environment.json", environment.record(), indent=2)
+    store.save(members.MODELS / member, trained)
     shutil.rmtree(run)
     best = progress.history[progress.best_epoch]
     print(

@@ -81,7 +81,9 @@ def test_models_that_come_and_go_are_named():
 
 LOCK = {
     "stages": {
-        "a": {"outs": [{"path": "models/ja", "md5": "1.dir", "size": 2_500_000, "nfiles": 3}]},
+        "a": {
+            "outs": [{"path": "models/members/ja", "md5": "1.dir", "size": 2_500_000, "nfiles": 3}]
+        },
         "b": {"outs": [{"path": "models/verifier.json", "md5": "2", "size": 999}]},
         "c": {"deps": [{"path": "src/a.py", "md5": "3"}]},
     }
@@ -91,7 +93,7 @@ DATA = {"outs": [{"path": "data", "md5": "4.dir", "size": 129_289_159, "nfiles":
 
 def test_outs_come_from_the_lock_file_and_the_dvc_files_folders_with_a_slash():
     assert comparison.outs(LOCK, DATA) == {
-        "models/ja/": Out("1.dir", 2_500_000, 3),
+        "models/members/ja/": Out("1.dir", 2_500_000, 3),
         "models/verifier.json": Out("2", 999, None),
         "data/": Out("4.dir", 129_289_159, 404),
     }
@@ -116,10 +118,10 @@ def test_the_files_inside_a_folder_are_counted_by_what_happened_to_them():
         "added": [{"path": "data/"}, {"path": "data/a"}, {"path": "database/b"}],
         "renamed": [{"path": {"old": "data/c", "new": "data/d"}}],
     }
-    table = comparison.contents_table(difference, ["data/", "models/ja/"])
+    table = comparison.contents_table(difference, ["data/", "models/members/ja/"])
     assert rows(table)[2:] == [
         ["`data/`", "1", "0", "0", "1"],
-        ["`models/ja/`", "0", "0", "0", "0"],
+        ["`models/members/ja/`", "0", "0", "0", "0"],
     ]
 
 
