@@ -138,3 +138,13 @@ def test_a_plot_is_drawn_from_the_files_of_its_y_or_from_the_one_that_it_is_name
         "e.csv": {"e.csv"},
     }
     assert comparison.plot_files([]) == {}
+
+
+def test_trainings_of_former_members_are_no_outs():
+    entries = {name: {"outs": [{"path": f"models/{name}", "md5": "1"}]} for name in ("ja", "old")}
+    lock = {"schema": "2.0", "stages": {f"train@{name}": e for name, e in entries.items()}}
+    lock["stages"]["export"] = {"outs": [{"path": "models/verifier.json", "md5": "2"}]}
+    kept = comparison.without_former(lock, {"ja": {}})
+    assert set(kept["stages"]) == {"train@ja", "export"}
+    assert set(comparison.outs(kept)) == {"models/ja", "models/verifier.json"}
+    assert comparison.without_former({}, {"ja": {}})["stages"] == {}

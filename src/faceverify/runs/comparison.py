@@ -1,7 +1,7 @@
 """What differs between two revisions, for a reviewer: figures against their noise, and data."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -10,6 +10,7 @@ from faceverify.base.schema import Part
 from faceverify.evaluation.summary import ENDS, FIGURES, MORE_IS_BETTER, Figures, interval, markdown
 
 NOISE, UNKNOWN = "within noise", "no interval"
+TRAINING = "train@"  # the stage of a member, before its name
 
 
 class Entry(Part):
@@ -90,6 +91,17 @@ def figures_table(old: Mapping[str, Figures], new: Mapping[str, Figures]) -> str
     parts += [f"Gone: {', '.join(gone)}."] if (gone := [m for m in old if m not in new]) else []
     parts += [f"{equal} figures are unchanged."] if equal else []
     return "\n\n".join(parts)
+
+
+def without_former(lock: Mapping, members: Collection[str]) -> dict[str, Any]:
+    """A parsed `dvc.lock` less the trainings of former members, which DVC leaves in it."""
+    stages = lock.get("stages") or {}
+    kept = {
+        name: stage
+        for name, stage in stages.items()
+        if not name.startswith(TRAINING) or name.removeprefix(TRAINING) in members
+    }
+    return {**lock, "stages": kept}
 
 
 def outs(lock: Mapping, *described: Mapping) -> dict[str, Out]:
