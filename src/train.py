@@ -24,7 +24,7 @@ from faceverify.base import files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
-from faceverify.runs import environment, lock, members, parameters, script
+from faceverify.runs import environment, imports, lock, members, parameters, script
 
 PREPARED, CACHE = Path("prepared"), Path(".cache")
 
@@ -167,7 +167,7 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
 
 def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -> str:
     """The hash of everything that the run depends on; a stopped run is taken up under it only."""
-    code = [Path(__file__), *sorted(Path(__file__).parent.rglob("faceverify/**/*.py"))]
+    code = imports.code_of(Path(__file__).absolute())
     data = [
         path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
     ]
