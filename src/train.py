@@ -178,7 +178,11 @@ def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -
 
 
 def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
-    """Write one epoch's figures as train/... and val/..., and print those that people follow."""
+    """Write one epoch's figures as train/... and val/..., and print those that people follow.
+
+    DVCLive hands them to a thread of its own; an interrupt between the two would leave its `end`
+    waiting for that thread for ever.
+    """
     for name, value in logs.items():
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))
@@ -190,7 +194,8 @@ def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
         for split, key in (("train", ""), ("val", "val_"))
     )
     print(f"epoch {live.step + 1}/{epochs}  {'  '.join(sides)}", flush=True)
-    live.next_step()
+    with errors.interrupts_held():
+        live.next_step()
 
 
 if __name__ == "__main__":
