@@ -24,7 +24,7 @@ from faceverify.base import files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
-from faceverify.runs import environment, lock, members, parameters, script
+from faceverify.runs import environment, imports, lock, members, parameters, script
 
 PREPARED, CACHE = Path("prepared"), Path(".cache")
 
@@ -167,7 +167,7 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
 
 def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -> str:
     """The hash of everything that the run depends on; a stopped run is taken up under it only."""
-    code = [Path(__file__), *sorted(Path(__file__).parent.rglob("faceverify/**/*.py"))]
+    code = imports.code_of(Path(__file__).absolute())
     data = [
         path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
     ]
@@ -178,7 +178,11 @@ def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -
 
 
 def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
-    """Write one epoch's figures as train/... and val/..., and print those that people follow."""
+    """Write one epoch's figures as train/... and val/..., and print those that people follow.
+
+    DVCLive hands them to a thread of its own; an interrupt between the two would leave its `end`
+    waiting for that thread for ever.
+    """
     for name, value in logs.items():
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))
@@ -190,7 +194,8 @@ def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
         for split, key in (("train", ""), ("val", "val_"))
     )
     print(f"epoch {live.step + 1}/{epochs}  {'  '.join(sides)}", flush=True)
-    live.next_step()
+    with errors.interrupts_held():
+        live.next_step()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from faceverify.base.packages import RESULTS
 from faceverify.evaluation import fairness
 from faceverify.verify import verifier_file
 from tiny import MEMBERS, ROOT, STAGES, TRAINING, Clone
@@ -160,9 +161,8 @@ def test_a_run_tells_where_it_was_made_and_what_it_scored(clone):
     here, *others = (json.loads(record.read_text()) for record in records)
     assert here["python"] == platform.python_version()
     pinned = (ROOT / "requirements.txt").read_text()
-    packages = {"dlib": "dlib-bin", "opencv": "opencv-python-headless"}
-    for name in ("dlib", "keras", "numpy", "opencv", "scipy", "tensorflow"):
-        assert f"\n{packages.get(name, name)}=={here[name]} " in pinned, name
+    for package in RESULTS.values():
+        assert f"\n{package}=={here[package]} " in pinned, package
     assert here["instruction_sets"]
     assert all(other == here for other in others)
 

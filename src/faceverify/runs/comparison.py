@@ -10,6 +10,7 @@ from faceverify.base.schema import Part
 from faceverify.evaluation.summary import ENDS, FIGURES, MORE_IS_BETTER, Figures, interval, markdown
 
 NOISE, UNKNOWN = "within noise", "no interval"
+PACKAGES = "packages.yaml"
 TRAINING = "train@"  # the stage of a member, before its name
 
 
@@ -124,7 +125,9 @@ def inputs(lock: Mapping) -> dict[str, object]:
     found = {}
     for name, stage in stages.items():
         found |= {e["path"]: e["md5"] for e in stage.get("deps", ()) if e["path"] not in made}
-        for values in stage.get("params", {}).values():
+        for file, values in stage.get("params", {}).items():
+            if file == PACKAGES:  # part of the environment, like the processor
+                continue
             found |= {f"{name}: {key}": value for key, value in values.items()}
     return found
 
