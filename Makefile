@@ -7,10 +7,11 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test fuzz faults lint sample deps runs review drift card bench audit-packages
+.PHONY: help demo test test-slow fuzz faults lint sample deps runs review drift card bench audit-packages
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
-	@echo "make test   check the code and run the tests"
+	@echo "make test   check the code and run the tests that take minutes together"
+	@echo "make test-slow          run the slower rest of the tests"
 	@echo "make fuzz   try ten thousand hostile files at every reader"
 	@echo "make faults kill every stage, fill its disk and more; see that \`dvc repro\` recovers"
 	@echo "make lint   check the code only"
@@ -40,8 +41,12 @@ lint: .venv/installed
 	ruff format --check .
 
 # The tests of a file share what they set up, so each process takes whole files.
+PYTEST = python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: lint sample
-	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-slow: sample
+	$(PYTEST) -m "slow and not faults and not fuzz"
 
 fuzz: sample
 	python -m pytest -m fuzz tests/test_fuzz.py

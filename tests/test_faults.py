@@ -23,6 +23,8 @@ import yaml
 from helpers import ROOT
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 # DVC's list of the processes that read or write each path.
 RWLOCK = ".dvc/tmp/rwlock"
 

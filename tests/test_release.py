@@ -10,6 +10,8 @@ import yaml
 from helpers import error_line, run_script, spoil_json
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 CARD, GROUP = "docs/model_card.md", "Male on both"
 
 

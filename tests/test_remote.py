@@ -13,6 +13,8 @@ from bucket import Bucket
 from faceverify.base import files
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 SHARED = ("data", "prepared", "models", "plots/gallery")
 
 

@@ -81,6 +81,7 @@ def test_a_pinned_package_that_changes_results_goes_into_the_table_and_others_do
     assert set(versions) == set(RESULTS.values())
 
 
+@pytest.mark.slow
 def test_an_upgrade_makes_the_stages_stale_that_use_the_package(clone, tmp_path):
     made = clone.copy(tmp_path / "clone")
 
