@@ -108,8 +108,8 @@ def scores() -> str:
     val = _ensemble().val
     table = pages.read(METRICS / "summary.md").partition("\n\n")[0].strip()
     return (
-        f"{val.genuine} genuine and {val.impostor} impostor pairs of {val.people} people on whom\n"
-        f"no model was trained (95% intervals in brackets):\n\n{table}"
+        f"The models were judged on {val.genuine} genuine and {val.impostor} impostor pairs of "
+        f"{val.people} people on whom\nnone was trained (95% intervals in brackets):\n\n{table}"
     )
 
 
@@ -144,10 +144,10 @@ def exported_deltas() -> str:
     export = _export()
     members = [delta for name, delta in export.max_delta_theta.items() if name != "ensemble"]
     return (
-        f"fails when theta is more than {export.limit:g} radians off. On the {export.pairs}\n"
-        f"pairs of the sample the ensemble's is at most {export.max_delta_theta['ensemble']:.1g} "
-        f"off, a member's at most {max(members):.1g},\n"
-        f"and {export.changed_decisions} decisions changed"
+        f"It fails when theta is more than {export.limit:g} radians off. On the {export.pairs} "
+        "pairs of the sample the\n"
+        f"ensemble's is at most {export.max_delta_theta['ensemble']:g} off, a member's at most "
+        f"{max(members):g}, and {export.changed_decisions} decisions\nchanged."
     )
 
 
@@ -214,7 +214,11 @@ def _ensemble() -> Ensemble:
 
 
 def _export() -> Export:
-    return _checked(METRICS / "export.json", Export)
+    path = METRICS / "export.json"
+    export = _checked(path, Export)
+    if "ensemble" not in export.max_delta_theta or len(export.max_delta_theta) == 1:
+        raise InputError(f"{path} lacks what is shown of the models; run `dvc repro`")
+    return export
 
 
 def _towers() -> dict[str, Unseen]:
@@ -265,14 +269,14 @@ PAGES: dict[Path, dict[str, Callable[[], str | None]]] = {
     Path("docs/measuring.md"): {"verify speeds": verify_speeds},
     Path("docs/scale.md"): {
         "fine-tuning": partial(step, "fine-tuning, bfloat16", "{ours:.1f} photos/s in bfloat16"),
-        "evaluating": partial(step, "evaluating 100,000 pairs", "take {ours:.0f} s"),
+        "evaluating": partial(step, "evaluating 100,000 pairs", "{ours:.0f} s"),
     },
     Path("benchmarks/README.md"): {
         "reading": partial(step, "reading records", "{ours:,.0f} against {original:,.0f} pairs/s"),
         "record bytes": partial(
             step,
             "record bytes",
-            "{ratio:.0f} times as\n  large ({original:,.0f} against {ours:,.0f} bytes a pair)",
+            "{ratio:.0f} times as large ({original:,.0f} against {ours:,.0f} bytes a pair)",
         ),
         "frozen brain": partial(
             step, "epoch with a frozen brain", "{ours:.0f} pairs/s, {ratio:.0f} times"

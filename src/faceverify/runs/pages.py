@@ -1,6 +1,7 @@
 """Pages of text whose figures are written by a command, each between two marks.
 
-`<!-- figures: NAME -->` and `<!-- end of figures -->` stand in a line or on lines of their own.
+`<!-- figures: NAME -->` and `<!-- end of figures -->` stand in the middle of a line, or on lines of
+their own: Markdown takes a line that begins with such a mark for HTML.
 """
 
 import re
@@ -13,7 +14,9 @@ from faceverify.base.errors import InputError
 TEXT_BYTES = 2**20
 _MARK = re.compile(r"<!-- (?:figures: [^>]*|end of figures) -->")
 _BLOCK = re.compile(
-    r"(<!-- figures: (?P<name>[^>]*) -->\s*)(?P<shown>.*?)(\s*<!-- end of figures -->)", re.DOTALL
+    r"(?P<begin><!-- figures: (?P<name>[^>]*) -->)(?P<space>\s*)(?P<shown>.*?)\s*"
+    r"(?P<end><!-- end of figures -->)",
+    re.DOTALL,
 )
 
 
@@ -48,6 +51,8 @@ def renewed(page: Path, figures: Mapping[str, Callable[[], str | None]]) -> str:
 
     def replaced(block: re.Match) -> str:
         today = figures[block["name"]]()
-        return block[0] if today is None else f"{block[1]}{today}{block[4]}"
+        if today is None:
+            return block[0]
+        return f"{block['begin']}{block['space']}{today}{block['space']}{block['end']}"
 
     return _BLOCK.sub(replaced, text)
