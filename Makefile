@@ -7,7 +7,7 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test fuzz faults lint sample runs review drift card bench audit-packages
+.PHONY: help demo test fuzz faults lint sample deps runs review drift card bench audit-packages
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests"
@@ -17,6 +17,7 @@ help:
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make drift BASE=HEAD    tell rounding on another machine from a real change"
 	@echo "make card   bring the figures of the model card up to date"
+	@echo "make deps   write the code and packages that each stage depends on into dvc.yaml"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
 	@echo "make audit-packages     look for known vulnerabilities of the pinned packages"
 	@echo "make bench  measure speed and memory beside other ways, on a quiet machine"
@@ -58,6 +59,9 @@ drift: .venv/installed
 
 runs:
 	@dvc exp show --md --hide-failed --only-changed --drop '^(?!Experiment$$|.*\b($(TUNED))$$)' --keep '(^|:)$(MODEL)\.($(FIGURES))$$'
+
+deps: .venv/installed
+	python src/stage_deps.py
 
 card: .venv/installed
 	python src/model_card.py

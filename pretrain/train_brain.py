@@ -88,7 +88,7 @@ def train(
 ) -> Checkpoint:
     """Train the student from where a stopped run left it; `learnt` are photos and targets."""
     students.prepare(student, settings, settings.epochs * len(Views(*learnt, settings, 0)))
-    run = run_hash(settings.model_dump_json(exclude={"members", "tower"}))
+    run = run_hash(Path(__file__), settings.model_dump_json(exclude={"members", "tower"}))
     checkpoint = Checkpoint(CHECKPOINT, run, student)
     for logs in checkpoint.history:
         report(live, logs, settings.epochs)

@@ -64,7 +64,7 @@ def main() -> None:
 
     tower = build_tower(brain.output_shape[1:], shape(member), member.seed)
     how = settings.model_dump_json(exclude={"members"}) + member.model_dump_json()
-    run = run_hash(how, recipe.MODEL / recipe.WEIGHTS)
+    run = run_hash(Path(__file__), how, recipe.MODEL / recipe.WEIGHTS)
     batches = Batches(seen, learnt, settings, member.seed)
     compile_tower(tower, settings, len(batches))
     checkpoint = Checkpoint(CACHE / f"tower_{name}.npz", run, tower)

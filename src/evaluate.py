@@ -34,9 +34,9 @@ from faceverify.evaluation.judged_photos import PREPARED, SPLITS, Photos, load_p
 from faceverify.faces import aligned_photos, dlib_descriptor
 from faceverify.faces.landmarks import interocular_distance, unflatten
 from faceverify.model import store
-from faceverify.runs import environment, lock, parameters, rounding, script
+from faceverify.runs import environment, lock, members, parameters, rounding, script
 
-DATA, MODELS, CACHE = Path("data"), Path("models"), Path(".cache")
+DATA, CACHE = Path("data"), Path(".cache")
 METRICS, PLOTS = Path("metrics"), Path("plots")
 GROUPED_BY = ("Male", "Young", "Pale_Skin", "Eyeglasses")
 ENSEMBLE, BASELINE = "ensemble", "dlib"
@@ -55,6 +55,8 @@ def main() -> None:
     """Score the same pairs with every model and write metrics, plots and gallery."""
     settings = parameters.load(Path("params.yaml"))
     lock.claim("evaluate")
+    for folder in members.remove_former(settings.members):
+        print(f"{folder}: no member of this name any more: removed")
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     scores = {name: member_scores(name, judged, pairs, settings) for name in settings.members}
     scores[ENSEMBLE] = ensemble_scores(scores, settings.ensemble, pairs, settings)
@@ -73,6 +75,8 @@ def main() -> None:
     write_metrics(details)
     write_run(scores, judged, pairs["val"], settings.seed)
     write_plots(scores, details, pairs["val"])
+    curves = plot_data.training_curves(members.CURVES, settings.members)
+    tables.write(PLOTS / "training.csv", curves)
     write_gallery(scores[ENSEMBLE], judged, pairs["val"])
     print("more figures: metrics/details.json; worst errors: plots/gallery; dvc plots show --open")
 
@@ -84,7 +88,7 @@ def member_scores(
     settings: parameters.Parameters,
 ) -> Scores:
     """theta of a member for all pairs, and how far its landmarks lie from dlib's."""
-    tails, predicted = member_outputs(store.load(MODELS / name), judged, CACHE)
+    tails, predicted = member_outputs(store.load(members.MODELS / name), judged, CACHE)
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
     truth, guess = unflatten(judged.landmarks), unflatten(limits.denormalize(predicted))
     errors_ = np.linalg.norm(guess - truth, axis=-1).mean(axis=-1) / interocular_distance(truth)

@@ -24,7 +24,7 @@ from faceverify.evaluation.verification import VerificationPairs, thetas
 from faceverify.faces import aligned_photos
 from faceverify.faces.alignment import CANONICAL_POINTS
 from faceverify.model import features, litert, store
-from faceverify.runs import lock, parameters, script
+from faceverify.runs import lock, members, parameters, script
 from faceverify.verify.verifier_file import FORMAT, Alignment, Network
 
 DATA, MODELS, CACHE, METRICS = Path("data"), Path("models"), Path(".cache"), Path("metrics")
@@ -46,15 +46,19 @@ def main() -> None:
     lock.claim("export")
     judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
     earned = read_metrics()
-    members = {name: store.load(MODELS / name) for name in settings.members}
-    weights = [settings.ensemble[name] for name in members]
-    exported = litert.convert(list(members.values()), weights)
+    trained = {
+        name: store.load(members.MODELS / name)
+        for name, weight in settings.ensemble.items()
+        if weight
+    }
+    weights = [settings.ensemble[name] for name in trained]
+    exported = litert.convert(list(trained.values()), weights)
 
-    expected = member_thetas(members, judged, pairs["val"])
-    found = exported_thetas(Network(exported), list(members), judged, pairs["val"])
-    expected[ENSEMBLE] = sum(w * expected[name] for name, w in settings.ensemble.items())
+    expected = member_thetas(trained, judged, pairs["val"])
+    found = exported_thetas(Network(exported), list(trained), judged, pairs["val"])
+    expected[ENSEMBLE] = sum(settings.ensemble[name] * theta for name, theta in expected.items())
     parity = compared(expected, found, settings.accept_threshold)
-    description = describe(exported, members, settings) | {"metrics": earned, "parity": parity}
+    description = describe(exported, trained, settings) | {"metrics": earned, "parity": parity}
     with files.replacing(MODEL) as temporary:
         temporary.write_bytes(exported)
     files.write_json(DESCRIPTION, description, indent=2)
@@ -130,11 +134,11 @@ def compared(
 
 
 def describe(
-    exported: bytes, members: dict[str, store.TrainedModel], settings: parameters.Parameters
+    exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
     """What `verifier.json` says, but for the figures; see `verifier_file.Description`."""
     landmark_model = DATA / settings.select.landmark_model
-    inputs = [path for name in members for path in files.folder_files(MODELS / name)]
+    inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {
         "format": FORMAT,
         "model": {
@@ -163,7 +167,7 @@ def describe(
                 "weight": settings.ensemble[name],
                 "tail": member.description["tail_units"][1],
             }
-            for name, member in members.items()
+            for name, member in trained.items()
         ],
         "capture": settings.capture.model_dump(),
         "licences": LICENCES,

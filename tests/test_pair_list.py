@@ -182,7 +182,7 @@ import os, signal, sys
 from pathlib import Path
 from faceverify.verify import pair_list
 from faceverify.verify.embedding_store import Embedded
-from faceverify.verify import Verifier
+from faceverify.verify.verifier import Verifier
 
 put, count = Embedded.put, 0
 
@@ -275,7 +275,7 @@ MEASURED = r"""
 import re, sys
 from pathlib import Path
 from faceverify.verify import pair_list
-from faceverify.verify import Verifier
+from faceverify.verify.verifier import Verifier
 
 verifier = Verifier.load(Path(sys.argv[1]) / "models/verifier.json")
 for name in ("few", "many"):

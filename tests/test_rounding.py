@@ -162,7 +162,7 @@ def test_another_instruction_set_gives_numerical_noise(clone, tmp_path, monkeypa
     result = run(workspace)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "`metrics/environment.json`" in result.stdout
-    assert "`models/ja/`" not in result.stdout
+    assert "`models/members/ja/`" not in result.stdout
     setting = '| evaluate | settings | {} | {"TF_ENABLE_ONEDNN_OPTS": "0"} |'
     assert setting in result.stdout
     # Whether any score moves at all depends on what oneDNN has for this processor.

@@ -533,7 +533,7 @@ def train(folder, member):
 
 def outs(folder, member):
     """The bytes of everything that the stage promises."""
-    roots = [folder / "models" / member, folder / "plots" / "training" / member]
+    roots = [folder / "models/members" / member, folder / "plots" / "training" / member]
     files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -549,7 +549,8 @@ def trained(prepare):
 def test_the_stage_writes_a_model_and_its_curves_and_says_what_it_did(trained):
     folder, printed, made = trained
     assert {name for name in made if name.startswith("models")} == {
-        f"models/ja/{name}" for name in ("model.json", "brain.weights.h5", "tower.weights.h5")
+        f"models/members/ja/{name}"
+        for name in ("model.json", "brain.weights.h5", "tower.weights.h5")
     }
     curves = {name for name in made if name.endswith(".tsv")}
     assert any(name.endswith("val/targetD_loss.tsv") for name in curves)
@@ -559,7 +560,7 @@ def test_the_stage_writes_a_model_and_its_curves_and_says_what_it_did(trained):
     name = next(name for name in curves if name.endswith("val/targetD_contrastive.tsv"))
     losses = [float(line.split(b"\t")[1]) for line in made[name].splitlines()[1:]]
     assert losses[kept - 1] == min(losses)
-    assert json.loads(made["models/ja/model.json"])["brain_trainable"] is False
+    assert json.loads(made["models/members/ja/model.json"])["brain_trainable"] is False
     # Only what later runs can use is left in the cache.
     assert [path.name for path in (folder / ".cache").glob("*/*")] == ["rows.npy"]
 
@@ -629,7 +630,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_previous_model(trained, prepare,
 
 
 def test_a_model_that_finds_no_room_leaves_the_previous_one(trained, tmp_path):
-    shutil.copytree(trained[0] / "models/ja", tmp_path / "ja")
+    shutil.copytree(trained[0] / "models/members/ja", tmp_path / "ja")
     before = {path.name: path.read_bytes() for path in (tmp_path / "ja").iterdir()}
     loaded = store.load(tmp_path / "ja")
     loaded.tower.set_weights([weight + 1 for weight in loaded.tower.get_weights()])
@@ -660,7 +661,7 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     folder = prepare({"own": {"brain_trainable": True}}, epochs=1)
     train(folder, "own")
     made = outs(folder, "own")
-    assert json.loads(made["models/own/model.json"])["brain_trainable"] is True
+    assert json.loads(made["models/members/own/model.json"])["brain_trainable"] is True
 
     # Both began with the weights that the shared seed gives.
     shape = yaml.safe_load((folder / "params.yaml").read_text())
@@ -668,9 +669,9 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     drawn = [*cut, None, shape["seed"]]
     beginning = network.build_brain(*drawn)
     brain = network.build_brain(*drawn)
-    network.load_weights(brain, trained[0] / "models" / "ja" / "brain.weights.h5")
+    network.load_weights(brain, trained[0] / "models/members/ja" / "brain.weights.h5")
     assert_equal_arrays(brain.get_weights(), beginning.get_weights())
-    network.load_weights(brain, folder / "models" / "own" / "brain.weights.h5")
+    network.load_weights(brain, folder / "models/members/own" / "brain.weights.h5")
     for weight, before in zip(brain.trainable_weights, beginning.trainable_weights, strict=True):
         assert not np.array_equal(weight, before), weight.path
 
@@ -687,11 +688,11 @@ def test_features_of_a_frozen_brain_do_not_depend_on_the_precision(trained, prep
         name
         for name in made
         if name.startswith("models/")
-        and name != "models/ja/model.json"
+        and name != "models/members/ja/model.json"
         and made[name] == before[name]
     ]
-    assert same == ["models/ja/brain.weights.h5"]
-    half, single = (json.loads(found["models/ja/model.json"]) for found in (made, before))
+    assert same == ["models/members/ja/brain.weights.h5"]
+    half, single = (json.loads(found["models/members/ja/model.json"]) for found in (made, before))
     assert half.pop("sha256") != single.pop("sha256")
     assert half == single
 

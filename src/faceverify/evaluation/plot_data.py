@@ -1,15 +1,25 @@
-"""The numbers behind the plots: operating points, histograms, decisions, groups."""
+"""The numbers behind the plots: operating points, histograms, decisions, groups, training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from faceverify.base.errors import MadeFileError
+from faceverify.base.files import content, read_json
 from faceverify.evaluation import metrics
 from faceverify.evaluation.summary import ENDS
 
 POINTS, BINS = 100, 40
 KINDS = ("genuine", "impostor")
+# Figure of a training curve -> what the training called it.
+TRAINING = {
+    "contrastive_loss": "targetD_contrastive",
+    "pairwise_accuracy": "targetD_accuracy",
+    "landmark_error": "target0_landmark_error",
+}
+CURVE_BYTES = 2**24
 
 
 def operating_points(scores: np.ndarray, same: np.ndarray) -> pd.DataFrame:
@@ -92,3 +102,43 @@ def group_rates(groups: Mapping[str, Mapping[str, float | int | None]]) -> pd.Da
         if None not in (numbers := [found[f"{name}{end}"] for end in ENDS])
     ]
     return pd.DataFrame(rows, columns=["group", "rate", "value", "low", "high", "pairs"])
+
+
+def training_curves(folder: Path, members: Iterable[str]) -> pd.DataFrame:
+    """The figures of TRAINING after each epoch: also `member`, `split`, `epoch` from 1, `kept`.
+
+    `folder` has what DVCLive wrote for each member, in a folder of the member's name. `kept` is 1
+    in the rows of the epoch whose weights are the model's. Raises MadeFileError for what is
+    missing or damaged.
+    """
+    parts = []
+    for member in members:
+        report = folder / member / "metrics.json"
+        values = read_json(report)
+        kept = values.get("kept_epoch") if isinstance(values, dict) else None
+        for split in ("train", "val"):
+            place = folder / member / "plots" / "metrics" / split
+            curves = {figure: _curve(place, name) for figure, name in TRAINING.items()}
+            epochs = np.arange(1, len(curves["contrastive_loss"]) + 1)
+            if {len(curve) for curve in curves.values()} != {len(epochs)} or kept not in epochs:
+                raise MadeFileError(f"{place} and {report.name} do not have the same epochs")
+            table = pd.DataFrame({"epoch": epochs, "kept": (epochs == kept).astype(int), **curves})
+            table.insert(0, "member", member)
+            table.insert(1, "split", split)
+            parts.append(table)
+    return pd.concat(parts)
+
+
+def _curve(folder: Path, name: str) -> np.ndarray:
+    """A figure after each epoch, float64 (epochs,)."""
+    path = folder / f"{name}.tsv"
+    try:
+        _, *rows = content(path, CURVE_BYTES).decode("ascii").splitlines()
+        steps, values = np.array([row.split("\t") for row in rows], float).T
+    except FileNotFoundError:
+        raise MadeFileError(f"{path} is missing") from None
+    except ValueError:
+        raise MadeFileError(f"{path} is not a training curve") from None
+    if not np.array_equal(steps, np.arange(len(steps))):
+        raise MadeFileError(f"{path} does not have a row for each epoch")
+    return values
