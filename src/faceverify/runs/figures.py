@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from faceverify.base import files, schema
-from faceverify.base.errors import InputError
+from faceverify.base.errors import InputError, MadeFileError
 from faceverify.evaluation import fairness, summary
 from faceverify.runs import pages, parameters
 
@@ -251,8 +251,13 @@ def _groups(groups: dict[str, Group]) -> str:
 
 def _checked(path: Path, kind: type[Kind]) -> Kind:
     """A JSON file as a `Part`; InputError where it is missing or damaged."""
-    values = files.read_json(path)
-    schema.check(kind, values, str(path))
+    try:
+        values = files.read_json(path)
+        schema.check(kind, values, str(path))
+    except MadeFileError as error:
+        if path.parent == METRICS:
+            raise
+        raise InputError(f"{error}; bring it from git") from None  # no stage makes it
     return kind.model_validate(values)
 
 
