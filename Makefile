@@ -17,7 +17,7 @@ help:
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make drift BASE=HEAD    tell rounding on another machine from a real change"
-	@echo "make card   bring the figures of the model card up to date"
+	@echo "make card   bring the figures of README, docs and model card up to date"
 	@echo "make deps   write the code and packages that each stage depends on into dvc.yaml"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
 	@echo "make audit-packages     look for known vulnerabilities of the pinned packages"

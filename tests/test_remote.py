@@ -103,7 +103,7 @@ def test_a_damaged_object_gives_an_error_and_no_model_until_it_is_repaired(
     result = fresh.dvc("pull", "-v", "models/members/ja", check=False)
     assert result.returncode != 0
     assert not (fresh.folder / "models/members/ja").exists()
-    # What README's remedy looks for.
+    # What the remedy of docs/sharing.md looks for.
     named = [
         line
         for line in (result.stdout + result.stderr).splitlines()
