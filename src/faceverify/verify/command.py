@@ -20,7 +20,9 @@ from faceverify.verify.verifier import ACCEPT, REJECT, Comparison, Embedding, Ve
 VERIFIER = Path("models/verifier.json")
 # Exit codes; 2 is an error and 70 a crash, as `errors.run` has them.
 ACCEPTED, REJECTED, SCORED = 0, 1, 0
-REMEDIES = {errors.MadeFileError: "name a verifier.json with --verifier FILE"}
+REMEDIES: dict[type[errors.InputError], str] = {
+    errors.MadeFileError: "name a verifier.json with --verifier FILE"
+}
 _EXIT_CODES = "2 error, 70 a fault of the program itself"
 
 
