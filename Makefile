@@ -23,11 +23,42 @@ help:
 	@echo "make audit-packages     look for known vulnerabilities of the pinned packages"
 	@echo "make bench  measure speed and memory beside other ways, on a quiet machine"
 
+# The version of PYTHON, and the folder of the Python that it stands on where it is that of an
+# environment: .venv itself may be activated, and made anew.
+found = $(if $(PYTHON),$(shell "$(PYTHON)" -c 'import sys, ensurepip; print("%d.%d" % sys.version_info[:2], sys.base_prefix)' 2>/dev/null))
+version = $(firstword $(found))
+base_python = $(wordlist 2,99,$(found))/bin/python3.11
+what_is_wrong = $(if $(PYTHON),$(PYTHON) $(if $(version),is Python $(version),does not run or has no venv module),no Python is found)
+python_needed = $(if $(filter 3.11,$(version)),,$(error $(what_is_wrong); install Python 3.11 and its venv module, or name it with: make PYTHON=/path/to/python3.11))
+
+# While something is installed, .venv/installing holds the process that does it. Where that one
+# was stopped, packages may be half there and pip would not see it: .venv is made anew.
+define sweep
+@if [ -e .venv/installing ]; then \
+	if kill -0 "$$(cat .venv/installing)" 2>/dev/null; then \
+		echo "make: process $$(cat .venv/installing) installs into .venv; wait for it" >&2; exit 1; \
+	fi; \
+	rm -rf .venv; \
+fi
+endef
+mark = @mkdir -p .venv && echo $$PPID >.venv/installing
+install = .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
+
+# What the pipeline needs.
 .venv/installed: requirements.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it with: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
-	touch $@
+	$(python_needed)$(sweep)
+	$(mark)
+	"$(base_python)" -m venv .venv
+	$(install) $<
+	@mv .venv/installing $@
+
+# What tests, checks and benchmarks add.
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(python_needed)$(sweep)
+	@[ -e .venv/installed ] || $(MAKE) --no-print-directory PYTHON="$(base_python)" .venv/installed
+	$(mark)
+	$(install) $<
+	@mv .venv/installing $@
 
 sample: .venv/installed
 	python src/make_sample.py
@@ -36,7 +67,7 @@ demo: sample
 	dvc repro
 	@echo && cat metrics/summary.md
 
-lint: .venv/installed
+lint: .venv/installed-dev
 	ruff check .
 	ruff format --check .
 
@@ -48,10 +79,10 @@ test: lint sample
 test-slow: sample
 	$(PYTEST) -m "slow and not faults and not fuzz"
 
-fuzz: sample
+fuzz: .venv/installed-dev sample
 	python -m pytest -m fuzz tests/test_fuzz.py
 
-faults: sample
+faults: .venv/installed-dev sample
 	python -m pytest -m '' tests/test_faults.py
 
 review: BASE ?= main
@@ -72,10 +103,11 @@ card: .venv/installed
 	python src/model_card.py
 
 # Fails for a known vulnerability, and as well where its database does not answer.
-audit-packages: .venv/installed
-	pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt \
+audit-packages: .venv/installed-dev
+	pip-audit --strict --disable-pip --require-hashes \
+		--requirement requirements.txt --requirement requirements-dev.txt \
 		|| { echo "no pass: update what is named above, or run this where the database answers" >&2; exit 1; }
 
-bench: .venv/installed
+bench: .venv/installed-dev
 	python benchmarks/bench_steps.py
 	python benchmarks/bench_verify.py
