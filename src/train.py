@@ -58,17 +58,7 @@ def main() -> None:
         split: training.PairBatches(pairs, inputs, settings.batch_size, *orders[split], replicas)
         for split, pairs in records.items()
     }
-    with Live(str(members.CURVES / member), dvcyaml=False, save_dvc_exp=False) as live:
-        training.fit(
-            siamese,
-            batches["train"],
-            batches["val"],
-            settings.epochs,
-            progress,
-            report=lambda logs: log_epoch(live, logs, settings.epochs),
-        )
-        live.summary["kept_epoch"] = progress.best_epoch + 1
-        live.make_summary()
+    fit(siamese, batches, settings.epochs, progress, members.CURVES / member)
     # Beside the curves, not in the model: equal models have equal bytes, wherever they were made.
     files.write_json(members.CURVES / member / "environment.json", environment.record(), indent=2)
     store.save(members.MODELS / member, trained)
@@ -163,6 +153,27 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
     values, rows = features.brain_features(brain, list(places), read, CACHE)
     row_of = dict(zip(places, rows, strict=True))
     return lambda batch, slot: values[[row_of[getattr(r, f"source{slot}")] for r in batch]]
+
+
+def fit(
+    siamese: keras.Model,
+    batches: dict[str, training.PairBatches],
+    epochs: int,
+    progress: training.Progress,
+    curves: Path,
+) -> None:
+    """Train to the last epoch, and write the figures of each epoch into the folder `curves`."""
+    with Live(str(curves), dvcyaml=False, save_dvc_exp=False) as live:
+        training.fit(
+            siamese,
+            batches["train"],
+            batches["val"],
+            epochs,
+            progress,
+            report=lambda logs: log_epoch(live, logs, epochs),
+        )
+        live.summary["kept_epoch"] = progress.best_epoch + 1
+        live.make_summary()
 
 
 def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -> str:

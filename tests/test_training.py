@@ -24,7 +24,7 @@ from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords, write_records
 from faceverify.faces.aligned_photos import decode_aligned
 from faceverify.faces.landmarks import find_landmarks, flatten
-from faceverify.model import network, store, training
+from faceverify.model import network, store, training, weight_files
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES = (6, 6, 8)
@@ -674,9 +674,9 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     drawn = [*cut, None, shape["seed"]]
     beginning = network.build_brain(*drawn)
     brain = network.build_brain(*drawn)
-    network.load_weights(brain, trained[0] / "models/members/ja" / "brain.weights.h5")
+    weight_files.load_weights(brain, trained[0] / "models/members/ja" / "brain.weights.h5")
     assert_equal_arrays(brain.get_weights(), beginning.get_weights())
-    network.load_weights(brain, folder / "models/members/own" / "brain.weights.h5")
+    weight_files.load_weights(brain, folder / "models/members/own" / "brain.weights.h5")
     for weight, before in zip(brain.trainable_weights, beginning.trainable_weights, strict=True):
         assert not np.array_equal(weight, before), weight.path
 
