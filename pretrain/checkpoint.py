@@ -8,13 +8,13 @@ import keras
 import numpy as np
 
 import recipe
-from faceverify.base import errors, files
+from faceverify.base import digests, errors, files
 
 
 def run_hash(*parts: str | Path) -> str:
     """The hash of a run: of these texts and files, the labels, the held-out people, the code."""
     code = sorted(Path(__file__).parent.glob("*.py"))
-    return files.sha256(*parts, recipe.HELD_OUT, *files.folder_files(recipe.LABELS), *code)
+    return digests.sha256(*parts, recipe.HELD_OUT, *files.folder_files(recipe.LABELS), *code)
 
 
 class Checkpoint:

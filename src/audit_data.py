@@ -14,7 +14,7 @@ if __name__ == "__main__":
     errors.begin()
 
 from faceverify.audit import observations, report_page, rules
-from faceverify.base import cells, files
+from faceverify.base import files, output
 from faceverify.data import annotations
 from faceverify.data.annotations import IdentityRow
 from faceverify.runs import parameters, script
@@ -82,7 +82,7 @@ def cells_of(finding: rules.Finding, rows: Sequence[IdentityRow], lists: Path) -
         other = rows[finding.other]
         found += [f"{lists}:{other.line}", other.photo, str(other.identity)]
     found.append("" if finding.distance is None else f"{finding.distance:.3f}")
-    return [cells.plain(cell) for cell in (*found, finding.remedy)]
+    return [output.spreadsheet_cell(cell) for cell in (*found, finding.remedy)]
 
 
 def tell(

@@ -18,7 +18,7 @@ backend.start()
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.evaluation.judged_photos import Photos, load_pairs, member_outputs
 from faceverify.evaluation.verification import VerificationPairs, thetas
 from faceverify.faces import aligned_photos
@@ -144,7 +144,7 @@ def describe(
         },
         "landmark_model": {
             "file": landmark_model.name,
-            "sha256": files.digest(landmark_model),
+            "sha256": digests.digest(landmark_model),
             "bytes": landmark_model.stat().st_size,
         },
         "input": {
@@ -167,7 +167,7 @@ def describe(
         ],
         "capture": settings.capture.model_dump(),
         "licences": LICENCES,
-        "inputs": {path.as_posix(): files.digest(path) for path in inputs},
+        "inputs": {path.as_posix(): digests.digest(path) for path in inputs},
     }
 
 

@@ -94,7 +94,9 @@ def verify(arguments: argparse.Namespace) -> int:
     photos = {"first": arguments.id_photo, "second": arguments.live_photo}
     drawn = arguments.picture
     if drawn:
-        drawn = output.target(drawn, {f"the {TITLES[slot]}": [photos[slot]] for slot in photos})
+        drawn = output.path_to_write(
+            drawn, {f"the {TITLES[slot]}": [photos[slot]] for slot in photos}
+        )
     verifier = Verifier.load(VERIFIER)
     try:
         found = verifier.compare(

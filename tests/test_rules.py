@@ -18,7 +18,7 @@ import pytest
 
 import audit_data
 from faceverify.audit import observations, rules
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.base.errors import InputError
 from faceverify.data.annotations import IdentityRow
 from faceverify.faces.aligned_photos import decode
@@ -430,7 +430,7 @@ def test_a_killed_run_goes_on_where_it_was(planted, audited, tmp_path):
         kept = database.execute("SELECT digest FROM looks").fetchall()
         # What was seen before is not seen again.
         rows = [(digest, "seen before", None, None) for (digest,) in kept]
-        rows = [(*row, files.row_sum(row)) for row in rows]
+        rows = [(*row, digests.row_sum(row)) for row in rows]
         database.executemany("REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", rows)
         database.commit()
     audited(tmp_path)

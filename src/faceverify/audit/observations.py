@@ -12,7 +12,7 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.base.errors import GivenFileError, InputError, UnusableError
 from faceverify.faces import dlib_descriptor
 from faceverify.faces.aligned_photos import decode_aligned, read
@@ -66,11 +66,11 @@ def look_at_all(folder: Path, photos: Sequence[str], models: Models, cache: Path
     """
     if not folder.is_dir():
         raise GivenFileError(f"{folder} is missing")
-    paths = [files.inside(folder, photo) for photo in photos]
+    paths = [files.path_inside(folder, photo) for photo in photos]
     check_predictor(models.predictor)
     dlib_descriptor.check_network(models.network)
     versions = f"{FORMAT} dlib {dlib.__version__} OpenCV {cv2.__version__}"
-    store = cache / files.sha256(versions, *models) / "looks.sqlite"
+    store = cache / digests.sha256(versions, *models) / "looks.sqlite"
     store.parent.mkdir(parents=True, exist_ok=True)
     try:
         with closing(sqlite3.connect(store, isolation_level=None)) as database:
@@ -99,7 +99,7 @@ def _gathered(database: sqlite3.Connection, paths: list[Path], models: Models) -
             changed.append(path)
             continue
         row = (look.digest, look.fault, *(a if a is None else a.tobytes() for a in look[2:]))
-        row += (files.row_sum(row),)
+        row += (digests.row_sum(row),)
         database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?, ?)", row)
     if changed:
         raise InputError(f"{changed[0]} was changed meanwhile; run the same command again")
@@ -109,7 +109,7 @@ def _gathered(database: sqlite3.Connection, paths: list[Path], models: Models) -
 def _digest(path: Path) -> tuple[str, str]:
     """The SHA-256 of a photo's file, and why that cannot be read: one of the two is empty."""
     try:
-        return files.sha256(read(path.parent, path.name)), ""
+        return digests.sha256(read(path.parent, path.name)), ""
     except UnusableError as error:
         return "", str(error)
 
@@ -126,7 +126,7 @@ def examine(path: Path, models: Models) -> Look:
         encoded = read(path.parent, path.name)
     except UnusableError as error:
         return Look("", str(error))
-    digest = files.sha256(encoded)
+    digest = digests.sha256(encoded)
     try:
         photo = decode_aligned(encoded)
     except UnusableError as error:
@@ -153,7 +153,7 @@ def _arrays(
         if not digest:
             continue
         row = database.execute(query, (digest,)).fetchone()
-        if row is None or files.row_sum(row[:-1]) != row[-1]:
+        if row is None or digests.row_sum(row[:-1]) != row[-1]:
             raise sqlite3.DatabaseError(f"what is kept of {paths[i]} is damaged")
         _, faults[i], thumbnail, descriptor, _ = row
         if thumbnail:

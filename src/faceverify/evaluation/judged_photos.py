@@ -24,7 +24,7 @@ class Photos(NamedTuple):
 
     def read(self, name: str) -> bytes:
         """A photo's encoded bytes."""
-        with aligned_photos.named(name):
+        with aligned_photos.name_in_errors(name):
             return aligned_photos.read(PREPARED / "selected", name)
 
 

@@ -21,8 +21,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from faceverify.base.digests import check_checksum, digest
 from faceverify.base.errors import InputError
-from faceverify.base.files import check_checksum, digest
 from faceverify.faces.aligned_photos import CANVAS_SIZE, view_corner
 
 LANDMARK_NUMBERS = 136

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceverify.base.files import row_sum
+from faceverify.base.digests import row_sum
 
 # Change this with the columns: files that have others are then begun anew.
 FORMAT = "2"

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.base import files, output
-from faceverify.base.cells import plain
+from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
 from faceverify.verify.embedding_store import Embedded, Kept, stamp
 from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
@@ -47,10 +46,10 @@ def score(
         raise InputError(f"{pairs} is read several times; write the list to a regular file first")
     deque(_rows(pairs), maxlen=0)  # what is wrong with it is told before any work
     named = (cell for cells in _rows(pairs) for cell in cells)
-    out = output.target(out, {"the list itself": [pairs], "a photo of the list": named})
+    out = output.path_to_write(out, {"the list itself": [pairs], "a photo of the list": named})
     out.parent.mkdir(parents=True, exist_ok=True)
     progress = out.with_name(f".{out.stem}.tmp-progress")
-    made_by = files.sha256(verifier.description.model_dump_json(), str(allow_several))
+    made_by = digests.sha256(verifier.description.model_dump_json(), str(allow_several))
     try:
         with closing(Embedded(progress, made_by)) as embedded:
             rows = (cells for cells in _rows(pairs) if not _fault(cells))
@@ -174,7 +173,7 @@ def _write(
         while part := list(islice(rows, COMPARED_AT_ONCE)):
             for row in _scored(verifier, part, embedded, threshold):
                 decisions[row[COLUMNS.index("decision")]] += 1
-                writer.writerow([plain(_printable(cell)) for cell in row])
+                writer.writerow([output.spreadsheet_cell(_printable(cell)) for cell in row])
     return decisions
 
 
