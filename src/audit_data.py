@@ -55,7 +55,7 @@ def main() -> None:
     lists, folder = data / "identity_CelebA.txt", data / "img_align_celeba"
     rows = annotations.read_identity_rows(lists)
     models = observations.Models(data / settings.select.landmark_model, data / NETWORK)
-    seen = observations.look_at_all(folder, [row.photo for row in rows], models, CACHE)
+    seen = observations.observe_all(folder, [row.photo for row in rows], models, CACHE)
     limits = rules.Limits(
         **settings.audit.model_dump(), faces_per_identity=settings.select.faces_per_identity
     )

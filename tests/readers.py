@@ -715,7 +715,7 @@ def training_progress(folder: Path) -> Reader:
 def kept_looks(folder: Path) -> Reader:
     import numpy as np
 
-    from faceverify.audit.observations import Models, look_at_all
+    from faceverify.audit.observations import Models, observe_all
 
     models = Models(
         SAMPLE / "shape_predictor_68_face_landmarks.dat",
@@ -725,11 +725,11 @@ def kept_looks(folder: Path) -> Reader:
 
     def looked() -> list:
         return [
-            np.asarray(a) for a in look_at_all(SAMPLE / "img_align_celeba", photos, models, folder)
+            np.asarray(a) for a in observe_all(SAMPLE / "img_align_celeba", photos, models, folder)
         ]
 
     whole = looked()
-    (store,) = folder.rglob("looks.sqlite")
+    (store,) = folder.rglob("observations.sqlite")
     seed = store.read_bytes()
 
     def read(path: Path) -> None:
@@ -741,7 +741,7 @@ def kept_looks(folder: Path) -> Reader:
             raise InputError(f"{path}: {error}") from None
         assert all(map(np.array_equal, found, whole))
 
-    return Reader("looks.sqlite", [seed], read, share=0.2)
+    return Reader("observations.sqlite", [seed], read, share=0.2)
 
 
 # What an app has; `app` is a folder with an exported verifier.
@@ -827,7 +827,7 @@ def kept_embeddings(app: Path) -> Reader:
     from contextlib import closing
 
     from faceverify.verify import pair_list
-    from faceverify.verify.embedding_store import Embedded
+    from faceverify.verify.embedding_store import EmbeddingStore
     from faceverify.verify.verifier import Verifier
 
     verifier = Verifier.load(app / "models/verifier.json")
@@ -837,9 +837,9 @@ def kept_embeddings(app: Path) -> Reader:
     pairs.write_text("\n".join(rows))
     made_by = digests.sha256(verifier.description.model_dump_json(), str(False))
     progress = app / ".kept.tmp-progress"
-    with closing(Embedded(progress, made_by)) as embedded:
-        embedded.expect((shot, slot) for shot in shots for slot in pair_list.SLOTS)
-        pair_list._embed(verifier, embedded, False)
+    with closing(EmbeddingStore(progress, made_by)) as store:
+        store.expect((shot, slot) for shot in shots for slot in pair_list.SLOTS)
+        pair_list._embed(verifier, store, False)
     seed = progress.read_bytes()
     pair_list.score(verifier, pairs, app / "kept.csv", 0.6)
     scores = (app / "kept.csv").read_bytes()

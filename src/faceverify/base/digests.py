@@ -19,11 +19,6 @@ def sha256(*parts: bytes | str | Path) -> str:
     return total.hexdigest()
 
 
-def row_sum(row: tuple) -> str:
-    """SHA-256 of a row of a database, for a last column that tells whether the rest is whole."""
-    return sha256(repr(row))
-
-
 def digest(path: Path) -> str:
     """SHA-256 of a file, as `sha256sum` prints it."""
     with path.open("rb") as file:
