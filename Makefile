@@ -7,16 +7,18 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test fuzz faults lint sample runs review drift card bench audit-packages
+.PHONY: help demo test test-slow fuzz faults lint sample deps runs review drift card bench audit-packages
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
-	@echo "make test   check the code and run the tests"
+	@echo "make test   check the code and run the tests that take minutes together"
+	@echo "make test-slow          run the slower rest of the tests"
 	@echo "make fuzz   try ten thousand hostile files at every reader"
 	@echo "make faults kill every stage, fill its disk and more; see that \`dvc repro\` recovers"
 	@echo "make lint   check the code only"
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make drift BASE=HEAD    tell rounding on another machine from a real change"
-	@echo "make card   bring the figures of the model card up to date"
+	@echo "make card   bring the figures of README, docs and model card up to date"
+	@echo "make deps   write the code and packages that each stage depends on into dvc.yaml"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
 	@echo "make audit-packages     look for known vulnerabilities of the pinned packages"
 	@echo "make bench  measure speed and memory beside other ways, on a quiet machine"
@@ -70,8 +72,12 @@ lint: .venv/installed-dev
 	ruff format --check .
 
 # The tests of a file share what they set up, so each process takes whole files.
+PYTEST = python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 test: lint sample
-	python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-slow: sample
+	$(PYTEST) -m "slow and not faults and not fuzz"
 
 fuzz: .venv/installed-dev sample
 	python -m pytest -m fuzz tests/test_fuzz.py
@@ -89,6 +95,9 @@ drift: .venv/installed
 
 runs:
 	@dvc exp show --md --hide-failed --only-changed --drop '^(?!Experiment$$|.*\b($(TUNED))$$)' --keep '(^|:)$(MODEL)\.($(FIGURES))$$'
+
+deps: .venv/installed
+	python src/stage_deps.py
 
 card: .venv/installed
 	python src/model_card.py
