@@ -24,8 +24,8 @@ from keras import layers, ops
 from faceverify.base.digests import check_checksum, digest
 from faceverify.base.errors import InputError
 from faceverify.faces.aligned_photos import CANVAS_SIZE, view_corner
+from faceverify.faces.landmarks import LANDMARK_NUMBERS
 
-LANDMARK_NUMBERS = 136
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
 # Of a tower; the original's has 0.2 million. This many take 400 MB.
 MAX_WEIGHTS = 100_000_000
