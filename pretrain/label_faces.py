@@ -33,7 +33,7 @@ def main() -> None:
     parameters = recipe.read()
     data = recipe.DATA
     photos = pd.concat([_listed(data / name) for name in parameters.sets], ignore_index=True)
-    models = (data / recipe.LANDMARK_MODEL, data / recipe.DESCRIPTOR_MODEL)
+    models = (data / landmarks.PREDICTOR, data / dlib_descriptor.NETWORK)
     for model in models:
         if not model.is_file():
             raise errors.InputError(f"pretrain/{model} is missing; see pretrain/README.md")

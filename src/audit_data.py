@@ -17,10 +17,10 @@ from faceverify.audit import observations, report_page, rules
 from faceverify.base import files, output
 from faceverify.data import annotations
 from faceverify.data.annotations import IdentityRow
+from faceverify.faces import dlib_descriptor
 from faceverify.runs import parameters, script
 
 AUDIT, CACHE = Path("audit"), Path(".cache")
-NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 # The exit codes; 2 is an error, as in every script.
 CLEAN, FOUND = 0, 1
 SHOWN = 20
@@ -54,7 +54,9 @@ def main() -> None:
 
     lists, folder = data / "identity_CelebA.txt", data / "img_align_celeba"
     rows = annotations.read_identity_rows(lists)
-    models = observations.Models(data / settings.select.landmark_model, data / NETWORK)
+    models = observations.Models(
+        data / settings.select.landmark_model, data / dlib_descriptor.NETWORK
+    )
     seen = observations.observe_all(folder, [row.photo for row in rows], models, CACHE)
     limits = rules.Limits(
         **settings.audit.model_dump(), faces_per_identity=settings.select.faces_per_identity

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from faceverify.audit.observations import THUMBNAIL, Observations
 from faceverify.data.annotations import IdentityRow
@@ -212,12 +214,12 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     several = np.flatnonzero(people.counts >= SEVERAL)
     pairs, _ = close_pairs(people.centres[several], people.spreads[several], limits.alike)
     pairs = several[pairs]
-    for group in _joined(pairs.tolist()):
+    for group in _connected(pairs, len(people.counts)):
         # The one with the most photos stays.
         kept = min(group, key=lambda place: (-people.counts[place], place))
         identity = int(people.identities[kept])
         other = int(np.flatnonzero(photos.identities == identity)[0])
-        for place in group - {kept}:
+        for place in set(group) - {kept}:
             apart = np.square(people.centres[place] - people.centres[kept]).sum()
             distance = float(np.sqrt(apart + people.spreads[[place, kept]].sum()))
             for row in np.flatnonzero(photos.identities == people.identities[place]).tolist():
@@ -225,13 +227,15 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
                 yield Finding("one_person", row, other, distance, remedy, identity)
 
 
-def _joined(pairs: Sequence[Sequence[int]]) -> list[set[int]]:
-    """The groups of all that pairs connect, also by way of others."""
-    groups: dict[int, set[int]] = {}
-    for first, second in pairs:
-        group = groups.get(first, {first}) | groups.get(second, {second})
-        groups |= dict.fromkeys(group, group)
-    return list({id(group): group for group in groups.values()}.values())
+def _connected(pairs: np.ndarray, count: int) -> list[list[int]]:
+    """The groups of 0 .. `count` - 1 that `pairs` (n, 2) connect, also by way of others."""
+    if not len(pairs):
+        return []
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
+    _, groups = connected_components(graph, directed=False)
+    order = np.argsort(groups, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+    return [part.tolist() for part in parts if len(part) > 1]
 
 
 def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
