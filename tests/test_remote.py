@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from bucket import Bucket
-from faceverify.base import files
+from faceverify.base import digests
 from tiny import Clone
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def fresh(pushed, bucket, tmp_path) -> Clone:
 def contents(clone: Clone) -> dict[str, str]:
     """Name -> hash of all that the members share."""
     paths = [p for name in SHARED for p in (clone.folder / name).rglob("*") if p.is_file()]
-    return {str(p.relative_to(clone.folder)): files.digest(p) for p in paths}
+    return {str(p.relative_to(clone.folder)): digests.digest(p) for p in paths}
 
 
 def object_of(clone: Clone, bucket: Bucket, out: str) -> Path:

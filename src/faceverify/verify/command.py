@@ -130,7 +130,9 @@ def compare_photos(arguments: argparse.Namespace) -> int:
     if drawn:
         if drawn.suffix.lower() != ".png":
             raise errors.InputError(f"--picture: {drawn} is no file name that ends in .png")
-        drawn = output.target(drawn, {f"the {TITLES[slot]}": [photos[slot]] for slot in photos})
+        drawn = output.path_to_write(
+            drawn, {f"the {TITLES[slot]}": [photos[slot]] for slot in photos}
+        )
     verifier = _load(arguments.verifier)
     try:
         found = verifier.compare(

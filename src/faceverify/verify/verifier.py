@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.base.errors import GivenFileError, InputError
 from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import to_canvas
@@ -81,13 +81,15 @@ class Verifier:
         """
         path = Path(path)
         named = verifier_file.read(path).landmark_model
-        places = [files.inside(path.parent / folder, named.file) for folder in LANDMARK_FOLDERS]
+        places = [
+            files.path_inside(path.parent / folder, named.file) for folder in LANDMARK_FOLDERS
+        ]
         landmark_model = next((place for place in places if place.is_file()), None)
         if landmark_model is None:
             raise GivenFileError(f"{places[0]} is missing; put dlib's landmark model there")
         # dlib holds Python's lock while it loads; all else is done meanwhile or in between.
         with ThreadPoolExecutor(2) as pool:
-            digest = pool.submit(files.digest, landmark_model)
+            digest = pool.submit(digests.digest, landmark_model)
             loaded = pool.submit(verifier_file.load, path)
             face_search.detector()
             if digest.result() != named.sha256:

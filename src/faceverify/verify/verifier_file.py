@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from pydantic import Field, ValidationError, model_validator
 
 from faceverify.base.errors import InputError, MadeFileError
-from faceverify.base.files import content, inside, parse_json
+from faceverify.base.files import content, parse_json, path_inside
 from faceverify.base.quiet import held_stderr
 from faceverify.base.schema import (
     Angle,
@@ -181,7 +181,7 @@ def load(path: Path) -> VerifierFile:
     """
     description = read(path)
     named = description.model
-    file = inside(path.parent, named.file)
+    file = path_inside(path.parent, named.file)
     try:
         # A file of another size is not read whole: it may be endless.
         data = file.read_bytes() if file.stat().st_size == named.bytes else b""
