@@ -231,7 +231,7 @@ def tower_batches(train_tower):
     rng = np.random.default_rng(1)
     descriptors = rng.normal(size=(40, 128)).astype(np.float32)
     points = rng.integers(0, 170, (40, 136))
-    photos = people.Photos(np.arange(40), np.arange(40) // 2, descriptors, points)
+    photos = people.LabelledPhotos(np.arange(40), np.arange(40) // 2, descriptors, points)
     rows = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
     how = SHIPPED["tower"] | {"views": 2, "batch_size": 8, "near": 3}
     return train_tower.Batches([rows, rows + 100], photos, settings(tower=how), 1), photos
