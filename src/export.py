@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 backend.start()
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.evaluation.judged_photos import load_pairs
 from faceverify.evaluation.parity import exported_thetas, member_thetas, parity_report
 from faceverify.evaluation.summary import ENSEMBLE
@@ -94,7 +94,7 @@ def describe(
         },
         "landmark_model": {
             "file": landmark_model.name,
-            "sha256": files.digest(landmark_model),
+            "sha256": digests.digest(landmark_model),
             "bytes": landmark_model.stat().st_size,
         },
         "input": {
@@ -117,7 +117,7 @@ def describe(
         ],
         "capture": settings.capture.model_dump(),
         "licences": LICENCES,
-        "inputs": {path.as_posix(): files.digest(path) for path in inputs},
+        "inputs": {path.as_posix(): digests.digest(path) for path in inputs},
     }
 
 

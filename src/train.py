@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from dvclive import Live
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
@@ -183,7 +183,7 @@ def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -
         path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
     ]
     versions = f"{tf.__version__} {keras.version()} {np.__version__} {replicas}"
-    return files.sha256(
+    return digests.sha256(
         versions, settings.model_dump_json(), features.fingerprint(brain), *code, *data
     )
 

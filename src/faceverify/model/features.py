@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base.cache import stored
-from faceverify.base.files import sha256
-from faceverify.faces.aligned_photos import decode_aligned, named, to_canvas
+from faceverify.base.digests import sha256
+from faceverify.faces.aligned_photos import decode_aligned, name_in_errors, to_canvas
 
 BATCH_SIZE = 32
 # Part of the key of kept features: change it when photos are prepared in another way.
@@ -88,5 +88,5 @@ def canvases(encoded: Sequence[bytes], names: Sequence[str]) -> np.ndarray:
 
 
 def _canvas(encoded: bytes, name: str) -> np.ndarray:
-    with named(name):
+    with name_in_errors(name):
         return to_canvas(decode_aligned(encoded))

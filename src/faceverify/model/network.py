@@ -16,12 +16,12 @@ from typing import NamedTuple
 import keras
 from keras import layers, ops
 
+from faceverify.base.digests import check_checksum
 from faceverify.base.errors import InputError
-from faceverify.base.files import check_checksum
 from faceverify.faces.aligned_photos import CANVAS_SIZE, view_corner
+from faceverify.faces.landmarks import LANDMARK_NUMBERS
 from faceverify.model.weight_files import load_weights
 
-LANDMARK_NUMBERS = 136
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
 MAX_WEIGHTS = 100_000_000  # of a tower: 400 MB; the original's has 0.2 million
 

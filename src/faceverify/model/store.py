@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import keras
 from pydantic import ValidationError
 
+from faceverify.base.digests import digest
 from faceverify.base.errors import InputError, MadeFileError
-from faceverify.base.files import digest, read_json, replacing_folder, write_json
+from faceverify.base.files import read_json, replacing_folder, write_json
 from faceverify.base.schema import Architecture, Digest, Dropout, Group, Weight, first_fault
 from faceverify.model.network import Tower, build_brain, build_tower
 from faceverify.model.weight_files import load_weights, save_weights

@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from faceverify.base.digests import is_whole, seal
 from faceverify.base.errors import InputError
-from faceverify.base.files import is_whole, replacing, seal
+from faceverify.base.files import replacing
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord
 from faceverify.model.losses import (

@@ -9,8 +9,8 @@ import h5py
 import keras
 import numpy as np
 
+from faceverify.base.digests import digest
 from faceverify.base.errors import InputError
-from faceverify.base.files import digest
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
