@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from faceverify.base.digests import digest
+from faceverify.base.digests import check_digest, digest
 from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import read_json, replacing_folder, write_json
 from faceverify.base.schema import Architecture, Digest, Dropout, Group, Weight, checked
@@ -65,10 +65,7 @@ def load(folder: Path) -> TrainedModel:
     description = checked(ModelDescription, read_json(path), path)
     for name, expected in description.sha256:
         weights = folder / f"{name}.weights.h5"
-        if not weights.is_file():
-            raise MadeFileError(f"{weights} is missing")
-        if digest(weights) != expected:
-            raise MadeFileError(f"{weights} is not the file that {path.name} describes")
+        check_digest(weights, expected, f"the file that {path.name} describes", MadeFileError)
     values = description.model_dump(exclude={"sha256"})
     try:
         cut = (values[name] for name in ("brain", "brain_layer", "brain_view"))
