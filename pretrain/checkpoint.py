@@ -9,11 +9,15 @@ import numpy as np
 
 import recipe
 from faceverify.base import digests, errors, files
+from faceverify.runs import imports
 
 
-def run_hash(*parts: str | Path) -> str:
-    """The hash of a run: of these texts and files, the labels, the held-out people, the code."""
-    code = sorted(Path(__file__).parent.glob("*.py"))
+def run_hash(script: Path, *parts: str | Path) -> str:
+    """The hash of a run: of these texts and files, the labels, the held-out people, the code.
+
+    The code is the script's and that of all modules that it imports.
+    """
+    code = imports.code_of(script.absolute())
     return digests.sha256(*parts, recipe.HELD_OUT, *files.folder_files(recipe.LABELS), *code)
 
 

@@ -24,7 +24,8 @@ from tqdm import tqdm
 import student as students
 from checkpoint import Checkpoint, run_hash
 from faceverify.evaluation import verification
-from faceverify.model.network import build_brain, load_weights, write_checksum
+from faceverify.model.network import build_brain
+from faceverify.model.weight_files import load_weights, write_checksum
 from faceverify.runs import script
 from people import HeldOut, learnt_and_unseen, mixed_with_person
 from views import Views
@@ -88,7 +89,7 @@ def train(
 ) -> Checkpoint:
     """Train the student from where a stopped run left it; `learnt` are photos and targets."""
     students.prepare(student, settings, settings.epochs * len(Views(*learnt, settings, 0)))
-    run = run_hash(settings.model_dump_json(exclude={"members", "tower"}))
+    run = run_hash(Path(__file__), settings.model_dump_json(exclude={"members", "tower"}))
     checkpoint = Checkpoint(CHECKPOINT, run, student)
     for logs in checkpoint.history:
         report(live, logs, settings.epochs)

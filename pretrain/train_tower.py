@@ -32,7 +32,8 @@ from faceverify.evaluation import verification
 from faceverify.faces.aligned_photos import decode
 from faceverify.model import features
 from faceverify.model.losses import landmark_loss
-from faceverify.model.network import Tower, angle, build_brain, build_tower, write_checksum
+from faceverify.model.network import Tower, angle, build_brain, build_tower
+from faceverify.model.weight_files import write_checksum
 from faceverify.runs import script
 from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen
 from views import augmented, view_of
@@ -64,7 +65,7 @@ def main() -> None:
 
     tower = build_tower(brain.output_shape[1:], shape(member), member.seed)
     how = settings.model_dump_json(exclude={"members"}) + member.model_dump_json()
-    run = run_hash(how, recipe.MODEL / recipe.WEIGHTS)
+    run = run_hash(Path(__file__), how, recipe.MODEL / recipe.WEIGHTS)
     batches = Batches(seen, learnt, settings, member.seed)
     compile_tower(tower, settings, len(batches))
     checkpoint = Checkpoint(CACHE / f"tower_{name}.npz", run, tower)

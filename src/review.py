@@ -154,7 +154,8 @@ def outs(rev: str) -> dict[str, comparison.Out]:
         for name, kind in (("dvc.lock", comparison.Lock), ("data.dvc", comparison.Stage))
     )
     in_git = set(run("git", "ls-tree", "-r", "-t", "--name-only", rev).splitlines())
-    found = comparison.outs(lock, data)
+    members = parsed(rev, "params.yaml", yaml.safe_load).get("members") or {}
+    found = comparison.outs(comparison.without_former(lock, members), data)
     return {path: out for path, out in found.items() if path.rstrip("/") not in in_git}
 
 

@@ -24,10 +24,9 @@ from faceverify.base import digests, files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
-from faceverify.runs import environment, lock, parameters, script
+from faceverify.runs import environment, imports, lock, members, parameters, script
 
-PREPARED, MODELS, CURVES = Path("prepared"), Path("models"), Path("plots/training")
-CACHE = Path(".cache")
+PREPARED, CACHE = Path("prepared"), Path(".cache")
 
 
 def main() -> None:
@@ -59,20 +58,10 @@ def main() -> None:
         split: training.PairBatches(pairs, inputs, settings.batch_size, *orders[split], replicas)
         for split, pairs in records.items()
     }
-    with Live(str(CURVES / member), dvcyaml=False, save_dvc_exp=False) as live:
-        training.fit(
-            siamese,
-            batches["train"],
-            batches["val"],
-            settings.epochs,
-            progress,
-            report=lambda logs: log_epoch(live, logs, settings.epochs),
-        )
-        live.summary["kept_epoch"] = progress.best_epoch + 1
-        live.make_summary()
+    fit(siamese, batches, settings.epochs, progress, members.CURVES / member)
     # Beside the curves, not in the model: equal models have equal bytes, wherever they were made.
-    files.write_json(CURVES / member / "environment.json", environment.record(), indent=2)
-    store.save(MODELS / member, trained)
+    files.write_json(members.CURVES / member / "environment.json", environment.record(), indent=2)
+    store.save(members.MODELS / member, trained)
     shutil.rmtree(run)
     best = progress.history[progress.best_epoch]
     print(
@@ -166,9 +155,30 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
     return lambda batch, slot: values[[row_of[getattr(r, f"source{slot}")] for r in batch]]
 
 
+def fit(
+    siamese: keras.Model,
+    batches: dict[str, training.PairBatches],
+    epochs: int,
+    progress: training.Progress,
+    curves: Path,
+) -> None:
+    """Train to the last epoch, and write the figures of each epoch into the folder `curves`."""
+    with Live(str(curves), dvcyaml=False, save_dvc_exp=False) as live:
+        training.fit(
+            siamese,
+            batches["train"],
+            batches["val"],
+            epochs,
+            progress,
+            report=lambda logs: log_epoch(live, logs, epochs),
+        )
+        live.summary["kept_epoch"] = progress.best_epoch + 1
+        live.make_summary()
+
+
 def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -> str:
     """The hash of everything that the run depends on; a stopped run is taken up under it only."""
-    code = [Path(__file__), *sorted(Path(__file__).parent.rglob("faceverify/**/*.py"))]
+    code = imports.code_of(Path(__file__).absolute())
     data = [
         path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
     ]
@@ -179,7 +189,11 @@ def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -
 
 
 def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
-    """Write one epoch's figures as train/... and val/..., and print those that people follow."""
+    """Write one epoch's figures as train/... and val/..., and print those that people follow.
+
+    DVCLive hands them to a thread of its own; an interrupt between the two would leave its `end`
+    waiting for that thread for ever.
+    """
     for name, value in logs.items():
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))
@@ -191,7 +205,8 @@ def log_epoch(live: Live, logs: dict[str, float], epochs: int) -> None:
         for split, key in (("train", ""), ("val", "val_"))
     )
     print(f"epoch {live.step + 1}/{epochs}  {'  '.join(sides)}", flush=True)
-    live.next_step()
+    with errors.interrupts_held():
+        live.next_step()
 
 
 if __name__ == "__main__":

@@ -580,16 +580,16 @@ def foreign_weights(folder: Path) -> Reader:
     import h5py
     import numpy as np
 
-    from faceverify.model import network
+    from faceverify.model import network, weight_files
 
     sizes = network.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
     tower = network.build_tower((14, 14, 3), sizes, 1)
-    network.save_weights(tower, folder / "whole.weights.h5")
-    network.save_weights(tower, folder / "outside.weights.h5")
+    weight_files.save_weights(tower, folder / "whole.weights.h5")
+    weight_files.save_weights(tower, folder / "outside.weights.h5")
     seed = (folder / "whole.weights.h5").read_bytes()
 
     def read(path: Path) -> None:
-        network.load_weights(tower, path)
+        weight_files.load_weights(tower, path)
         assert all(np.isfinite(weight).all() for weight in tower.get_weights())
 
     @st.composite
@@ -639,13 +639,13 @@ def foreign_weights(folder: Path) -> Reader:
 def pretrained_weights(folder: Path) -> Reader:
     import shutil
 
-    from faceverify.model import network
+    from faceverify.model import network, weight_files
 
     sizes = network.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
     tower = network.build_tower((14, 14, 3), sizes, 1)
     whole = folder / "tower.weights.h5"
-    network.save_weights(tower, whole)
-    network.write_checksum(whole)
+    weight_files.save_weights(tower, whole)
+    weight_files.write_checksum(whole)
 
     def read(path: Path) -> None:
         if not path.with_name(f"{path.name}.sha256").exists():

@@ -81,7 +81,9 @@ def test_models_that_come_and_go_are_named():
 
 LOCK = {
     "stages": {
-        "a": {"outs": [{"path": "models/ja", "md5": "1.dir", "size": 2_500_000, "nfiles": 3}]},
+        "a": {
+            "outs": [{"path": "models/members/ja", "md5": "1.dir", "size": 2_500_000, "nfiles": 3}]
+        },
         "b": {"outs": [{"path": "models/verifier.json", "md5": "2", "size": 999}]},
         "c": {"deps": [{"path": "src/a.py", "md5": "3"}]},
     }
@@ -91,7 +93,7 @@ DATA = {"outs": [{"path": "data", "md5": "4.dir", "size": 129_289_159, "nfiles":
 
 def test_outs_come_from_the_lock_file_and_the_dvc_files_folders_with_a_slash():
     assert comparison.outs(LOCK, DATA) == {
-        "models/ja/": Out("1.dir", 2_500_000, 3),
+        "models/members/ja/": Out("1.dir", 2_500_000, 3),
         "models/verifier.json": Out("2", 999, None),
         "data/": Out("4.dir", 129_289_159, 404),
     }
@@ -116,10 +118,10 @@ def test_the_files_inside_a_folder_are_counted_by_what_happened_to_them():
         "added": [{"path": "data/"}, {"path": "data/a"}, {"path": "database/b"}],
         "renamed": [{"path": {"old": "data/c", "new": "data/d"}}],
     }
-    table = comparison.contents_table(difference, ["data/", "models/ja/"])
+    table = comparison.contents_table(difference, ["data/", "models/members/ja/"])
     assert rows(table)[2:] == [
         ["`data/`", "1", "0", "0", "1"],
-        ["`models/ja/`", "0", "0", "0", "0"],
+        ["`models/members/ja/`", "0", "0", "0", "0"],
     ]
 
 
@@ -136,3 +138,13 @@ def test_a_plot_is_drawn_from_the_files_of_its_y_or_from_the_one_that_it_is_name
         "e.csv": {"e.csv"},
     }
     assert comparison.plot_files([]) == {}
+
+
+def test_trainings_of_former_members_are_no_outs():
+    entries = {name: {"outs": [{"path": f"models/{name}", "md5": "1"}]} for name in ("ja", "old")}
+    lock = {"schema": "2.0", "stages": {f"train@{name}": e for name, e in entries.items()}}
+    lock["stages"]["export"] = {"outs": [{"path": "models/verifier.json", "md5": "2"}]}
+    kept = comparison.without_former(lock, {"ja": {}})
+    assert set(kept["stages"]) == {"train@ja", "export"}
+    assert set(comparison.outs(kept)) == {"models/ja", "models/verifier.json"}
+    assert comparison.without_former({}, {"ja": {}})["stages"] == {}

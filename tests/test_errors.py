@@ -1,10 +1,12 @@
 """Tests of faceverify.base.errors: how a script tells what is wrong, and its exit codes."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from faceverify.base import errors
 from helpers import ROOT
 
 SCRIPT = """
@@ -58,3 +60,14 @@ def test_a_name_of_the_system_is_shown_on_one_printable_line():
     result = run(r"open('no\nsuch\x1b[31m file')")
     assert result.returncode == 2
     assert result.stderr == r"-c: error: no\nsuch\x1b[31m file: No such file or directory" + "\n"
+
+
+def test_an_interrupt_is_held_until_the_block_is_done():
+    done = []
+    with pytest.raises(KeyboardInterrupt), errors.interrupts_held():
+        signal.raise_signal(signal.SIGINT)
+        done.append(True)
+    assert done == [True]
+    with errors.interrupts_held():
+        pass
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

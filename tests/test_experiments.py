@@ -7,6 +7,8 @@ import pytest
 
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 FIGURES = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
 NAMES = ("ja-dropout-1", "ja-dropout-2")
 
@@ -96,12 +98,12 @@ def test_a_run_shared_with_another_member(tuned, bucket, tmp_path):
     assert "ja-dropout-1" in mar.dvc("exp", "list", "origin").stdout
     mar.dvc("exp", "pull", "origin", "ja-dropout-1")
     mar.dvc("exp", "apply", "ja-dropout-1")
-    mar.dvc("checkout", "models/ja")
+    mar.dvc("checkout", "models/members/ja")
 
     tuned = tuned.copy(tmp_path / "ja")
     tuned.dvc("exp", "apply", "ja-dropout-1")
     assert figures(mar) == figures(tuned)
-    weights = "models/ja/tower.weights.h5"
+    weights = "models/members/ja/tower.weights.h5"
     assert (mar.folder / weights).read_bytes() == (tuned.folder / weights).read_bytes()
 
 

@@ -220,7 +220,7 @@ def before(tmp_path_factory, sample, members):
     ]
     pd.DataFrame(pairs, columns=list(PAIR_COLUMNS)).to_csv(prepared / "pairs.csv", index=False)
     for name, member in members.items():
-        store.save(folder / "models" / name, member)
+        store.save(folder / "models/members" / name, member)
     (folder / "metrics").mkdir()
     figures = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
     files.write_json(folder / "metrics/summary.json", {"ensemble": figures})
@@ -269,7 +269,7 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
     assert (named.file, named.bytes) == (PREDICTOR, 16)
     assert named.sha256 == digests.digest(after / "data" / PREDICTOR)
     assert set(description.inputs) == {
-        f"models/{name}/{part}"
+        f"models/members/{name}/{part}"
         for name in WEIGHTS
         for part in ("brain.weights.h5", "model.json", "tower.weights.h5")
     }
@@ -288,13 +288,13 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
 def test_members_that_do_not_bear_float16_end_the_stage_and_lose_nothing(after, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(after, folder)
-    spoilt = store.load(folder / "models/mar")
+    spoilt = store.load(folder / "models/members/mar")
     values = spoilt.tower.get_weights()
     values[-4] = values[-4] * 1e-9  # tail0's kernel: too small for float16
     values[-3] = values[-3] * 0
     values[-2] = values[-2] * 1e9
     spoilt.tower.set_weights(values)
-    store.save(folder / "models/mar", spoilt)
+    store.save(folder / "models/members/mar", spoilt)
     line = error_line(run_script("export.py", folder))
     assert line.startswith("export.py: error: theta of mar is up to ")
     assert "more than 0.005" in line
@@ -307,7 +307,7 @@ def test_members_that_do_not_bear_float16_end_the_stage_and_lose_nothing(after, 
     ("missing", "said"),
     [
         ("metrics/summary.json", "metrics/summary.json is missing; run `dvc repro`"),
-        ("models/mar/tower.weights.h5", "models/mar/tower.weights.h5 is missing"),
+        ("models/members/mar/tower.weights.h5", "models/members/mar/tower.weights.h5 is missing"),
     ],
 )
 def test_a_missing_input_is_named(before, tmp_path, missing, said):
@@ -400,7 +400,7 @@ def test_a_description_that_is_none_is_named(copied, text):
         ("members", []),
         ("members.0.tail", 6),
         ("members.1.name", "ja"),
-        ("inputs", {"models/ja/model.json": 5}),
+        ("inputs", {"models/members/ja/model.json": 5}),
     ],
 )
 def test_a_wrong_value_is_named_by_its_key(copied, key, value):

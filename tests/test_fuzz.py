@@ -135,13 +135,13 @@ STAGES = {
         lambda data: data.replace(b"[", b"[1e999, ", 1), "landmark_range.json does not hold",
     ),
     "a tampered weight file": (
-        "evaluate", "models/ja/tower.weights.h5", lambda data: data[:-1] + FLIPPED,
+        "evaluate", "models/members/ja/tower.weights.h5", lambda data: data[:-1] + FLIPPED,
         "tower.weights.h5 is not the file that model.json describes",
     ),
     "a tower that no machine can hold": (
-        "evaluate", "models/mar/model.json",
+        "evaluate", "models/members/mar/model.json",
         lambda data: re.sub(rb'"head_filters": \d+', b'"head_filters": 1000000000000000', data),
-        "models/mar/model.json: head_filters: ",
+        "models/members/mar/model.json: head_filters: ",
     ),
     "figures that are none": (
         "export", "metrics/summary.json", lambda data: data.replace(b": 0.", b": 1e99"),

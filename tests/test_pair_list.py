@@ -339,16 +339,16 @@ def test_memory_does_not_grow_with_a_line(folder):
 def test_the_command_scores_a_list(app_folder, folder):
     pairs, out = folder / "pairs.csv", folder / "new/scores.csv"
     write([(folder / "p0.jpg", folder / "p1.jpg"), (folder / "p0.jpg", "none.jpg")])
-    arguments = ("--pairs", str(pairs), "--out", str(out), "--threshold", "3")
-    result = run_script("verify.py", app_folder, *arguments)
+    verifier = ("--verifier", str(app_folder / "models/verifier.json"))
+    arguments = ("--pairs", str(pairs), "--out", str(out), "--threshold", "3", *verifier)
+    result = run_script("verify.py", folder, *arguments)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{out}: 2 pairs, 1 accepted, 0 rejected, 1 with an error\n"
     assert sorted(p.name for p in out.parent.iterdir()) == ["scores.csv"]
-    again = error_line(run_script("verify.py", app_folder, *arguments[:2], "--out", str(pairs)))
-    assert again == f"verify.py: error: {pairs} is the list itself"
-    assert "is a folder" in error_line(
-        run_script("verify.py", app_folder, *arguments[:2], "--out", str(folder))
-    )
+    again = run_script("verify.py", folder, *arguments, "--out", str(pairs))
+    assert error_line(again) == f"verify.py: error: {pairs} is the list itself"
+    onto_a_folder = run_script("verify.py", folder, *arguments, "--out", str(folder))
+    assert "is a folder" in error_line(onto_a_folder)
     assert (folder / "p0.jpg").exists()
 
 
@@ -421,11 +421,11 @@ def test_a_result_goes_where_a_link_leads(verifier, folder):
 
 def test_a_result_does_not_replace_the_file_that_messages_go_to(app_folder, folder):
     pairs, out = write([("p0.jpg", "p1.jpg")]).resolve(), folder / "scores.csv"
+    verifier = app_folder / "models/verifier.json"
     command = [sys.executable, ROOT / "src/verify.py", "--pairs", pairs, "--out", out]
+    command += ["--verifier", verifier]
     with out.open("w") as file:
-        result = subprocess.run(
-            command, cwd=app_folder, stdout=file, stderr=subprocess.PIPE, text=True
-        )
+        result = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
     assert result.stderr == f"verify.py: error: {out} is where messages go; name another file\n"
     assert out.read_text() == ""

@@ -13,6 +13,8 @@ from bucket import Bucket
 from faceverify.base import digests
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 SHARED = ("data", "prepared", "models", "plots/gallery")
 
 
@@ -65,8 +67,8 @@ def test_what_one_member_pushes_another_pulls_to_the_byte(pushed, fresh):
 
 
 def test_one_member_alone(pushed, fresh):
-    fresh.dvc("pull", "models/ja")
-    expected = {n: h for n, h in contents(pushed).items() if n.startswith("models/ja/")}
+    fresh.dvc("pull", "models/members/ja")
+    expected = {n: h for n, h in contents(pushed).items() if n.startswith("models/members/ja/")}
     assert len(expected) == 3
     assert {n: h for n, h in contents(fresh).items() if ".gitignore" not in n} == expected
     assert len(in_cache(fresh)) == len(expected) + 1  # the folder's list
@@ -91,17 +93,17 @@ def test_with_the_run_cache_a_clone_without_results_computes_no_pairs_and_record
 def test_a_damaged_object_gives_an_error_and_no_model_until_it_is_repaired(
     pushed, fresh, bucket, damage
 ):
-    weights = object_of_file(pushed, bucket, "models/ja/tower.weights.h5")
+    weights = object_of_file(pushed, bucket, "models/members/ja/tower.weights.h5")
     if damage == "deleted":
         weights.unlink()
     else:
         flipped = bytearray(weights.read_bytes())
         flipped[len(flipped) // 2] ^= 1
         weights.write_bytes(flipped)
-    result = fresh.dvc("pull", "-v", "models/ja", check=False)
+    result = fresh.dvc("pull", "-v", "models/members/ja", check=False)
     assert result.returncode != 0
-    assert not (fresh.folder / "models/ja").exists()
-    # What README's remedy looks for.
+    assert not (fresh.folder / "models/members/ja").exists()
+    # What the remedy of docs/sharing.md looks for.
     named = [
         line
         for line in (result.stdout + result.stderr).splitlines()
@@ -111,11 +113,11 @@ def test_a_damaged_object_gives_an_error_and_no_model_until_it_is_repaired(
     assert all(weights.name in line for line in named)
 
     weights.unlink(missing_ok=True)
-    object_of(pushed, bucket, "models/ja").unlink()
-    pushed.dvc("push", "models/ja")
-    fresh.dvc("pull", "models/ja")
+    object_of(pushed, bucket, "models/members/ja").unlink()
+    pushed.dvc("push", "models/members/ja")
+    fresh.dvc("pull", "models/members/ja")
     assert contents(pushed).items() >= contents(fresh).items()
-    assert (fresh.folder / "models/ja/tower.weights.h5").is_file()
+    assert (fresh.folder / "models/members/ja/tower.weights.h5").is_file()
 
 
 def test_a_pull_killed_half_way_continues(pushed, fresh, bucket):

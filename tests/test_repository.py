@@ -15,7 +15,8 @@ from helpers import write_parameters
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
-SCRIPTS = (*STAGES, "audit_data", "drift", "make_sample", "model_card", "review", "verify")
+OTHERS = ("audit_data", "drift", "make_sample", "model_card", "review", "stage_deps", "verify")
+SCRIPTS = (*STAGES, *OTHERS)
 
 
 def stage(name: str) -> dict:
@@ -23,35 +24,12 @@ def stage(name: str) -> dict:
     return definition.get("do", definition)
 
 
-def imported(path: Path) -> set[Path]:
-    """The library modules that a file imports itself."""
-    modules = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("faceverify."):
-            place = SRC.joinpath(*node.module.split("."))
-            if place.is_dir():
-                modules |= {place / f"{alias.name}.py" for alias in node.names}
-            else:
-                modules.add(place.with_suffix(".py"))
-    return modules
-
-
-def code_of(script: Path) -> set[str]:
-    """The script and every library module that it uses, also through others."""
-    found, left = {script}, [script]
-    while left:
-        new = imported(left.pop()) - found
-        found |= new
-        left += new
-    return {str(path.relative_to(ROOT)) for path in found}
-
-
 @pytest.mark.parametrize("name", STAGES)
-def test_a_stage_depends_on_its_script_and_all_library_code_that_it_uses(name):
-    deps = stage(name)["deps"]
-    assert {dep for dep in deps if dep.startswith("src/")} == code_of(SRC / f"{name}.py")
-    assert deps == sorted(deps)
-    assert stage(name)["params"] == sorted(stage(name)["params"])
+def test_a_stage_is_the_script_of_its_name_and_lists_in_order_what_it_depends_on(name):
+    assert stage(name)["deps"] == sorted(stage(name)["deps"])
+    *own, packages = stage(name)["params"]
+    assert own == sorted(own)
+    assert packages["packages.yaml"] == sorted(packages["packages.yaml"])
     assert stage(name)["cmd"].startswith(f"python src/{name}.py")
 
 
@@ -63,35 +41,23 @@ def test_no_script_imports_another_script(name):
     assert not names & set(SCRIPTS)
 
 
-def test_the_library_knows_nothing_of_dvc_or_of_the_parameter_file():
-    for path in (SRC / "faceverify").rglob("*.py"):
-        assert not re.search(r"^(import|from) dvc", path.read_text(), re.MULTILINE), path
+def test_no_member_is_named_in_the_pipelines_definition():
+    members = yaml.safe_load((ROOT / "params.yaml").read_text())["members"]
+    text = (ROOT / "dvc.yaml").read_text()
+    assert not [name for name in members if re.search(rf"\b{name}\b", text)]
 
 
-@pytest.mark.parametrize("name", ("evaluate", "export"))
-def test_every_member_is_evaluated_and_exported(name):
-    members = set(yaml.safe_load((ROOT / "params.yaml").read_text())["members"])
-    deps, params = stage(name)["deps"], stage(name)["params"]
-    assert {f"models/{member}" for member in members} == {
-        d for d in deps if d.startswith("models/")
-    }
-    assert {f"ensemble.{member}" for member in members} == {
-        p for p in params if p[:9] == "ensemble."
-    }
-
-
-def test_the_verifier_and_every_member_are_artifacts_that_the_pipeline_makes():
+def test_the_verifier_is_an_artifact_that_the_pipeline_makes():
     values = yaml.safe_load((ROOT / "dvc.yaml").read_text())
-    members = set(yaml.safe_load((ROOT / "params.yaml").read_text())["members"])
     paths = {name: artifact["path"] for name, artifact in values["artifacts"].items()}
-    assert paths == {member: f"models/{member}" for member in members} | {
+    assert paths == {
         "verifier": "models/verifier.tflite",
         "verifier-description": "models/verifier.json",
     }
     assert {"models/verifier.tflite", "models/verifier.json"} < set(
         map(str, stage("export")["outs"])
     )
-    assert stage("train")["outs"][0] == "models/${key}"
+    assert stage("train")["outs"][0] == "models/members/${key}"
     for artifact in values["artifacts"].values():
         assert artifact.keys() == {"path", "type", "desc", "labels"}
 
@@ -101,12 +67,6 @@ def test_the_default_remote_is_the_teams_bucket():
     assert "remote = gcs" in config
     assert "url = gs://handsome-dracula/machine-learning" in config
     assert "verify = true" in config  # else DVC takes over what was damaged in the bucket
-
-
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
-def test_a_page_links_to_files_that_exist(page):
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
-    assert not [link for link in links if not (page.parent / link).exists()]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -14,11 +14,13 @@ import yaml
 from helpers import error_line, spoil_json
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGE = """
 import csv, json, pathlib, yaml
 alpha = yaml.safe_load(open("params.yaml"))["alpha"]
-model = pathlib.Path("models/ja")
+model = pathlib.Path("models/members/ja")
 model.mkdir(parents=True, exist_ok=True)
 (model / "weights").write_text(str(alpha))
 (model / "same").write_text("same")
@@ -39,7 +41,7 @@ PIPELINE = {
             "params": ["alpha"],
             "metrics": [{"metrics/summary.json": {"cache": False}}],
             "outs": [
-                "models/ja",
+                "models/members/ja",
                 {"plots/roc.csv": {"cache": False}},
                 {"plots/scores.csv": {"cache": False}},
             ],
@@ -123,7 +125,7 @@ def test_a_report_tells_of_parameters_metrics_data_plots_and_of_the_lock_file(br
     assert "6 figures are unchanged." in found["Metrics"]
     assert "| `data/` | modified | 1 files, 1 B | 2 files, 3 B |" in found["Data and models"]
     assert "| `data/` | 1 | 0 | 1 | 0 |" in found["Data and models"]
-    assert "| `models/ja/` | 0 | 0 | 1 | 0 |" in found["Data and models"]
+    assert "| `models/members/ja/` | 0 | 0 | 1 | 0 |" in found["Data and models"]
     assert "summary.json" not in found["Data and models"]
     assert found["Plots"].endswith("Plots that differ:\n- ROC")
     assert found["Up to date"].startswith("`dvc.lock` belongs to")
@@ -190,8 +192,11 @@ def test_a_clone_without_cache_says_what_it_cannot_tell_and_asks_no_remote(branc
         bucket.setblocking(False)
         with pytest.raises(BlockingIOError):
             bucket.accept()
-    assert "| `models/ja/` | modified | 2 files, 7 B | 2 files, 7 B |" in found["Data and models"]
-    assert "cache lacks `models/ja/` of one side or both" in found["Data and models"]
+    assert (
+        "| `models/members/ja/` | modified | 2 files, 7 B | 2 files, 7 B |"
+        in found["Data and models"]
+    )
+    assert "cache lacks `models/members/ja/` of one side or both" in found["Data and models"]
     assert "dvc fetch --all-commits" in found["Data and models"]
     assert "▲ better" in found["Metrics"]
     assert found["Up to date"].startswith("`dvc.lock` belongs to")

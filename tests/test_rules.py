@@ -412,6 +412,7 @@ def test_two_runs_write_the_same_bytes_and_the_second_observes_nothing(
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(planted, audited, tmp_path):
     planted.write("official")
     shutil.copytree(planted.folder / "data", tmp_path / "data", symlinks=True)

@@ -79,6 +79,7 @@ def test_the_data_folder_is_what_data_dvc_in_git_describes(sample):
     assert changed.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_rebuild_gives_the_same_bytes(sample, clone):
     keep_downloads(clone)
     result = run_make_sample(clone)
@@ -93,6 +94,7 @@ def test_a_rebuild_gives_the_same_bytes(sample, clone):
     assert (clone / "data/identity_CelebA.txt").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_processors_instructions(sample, clone):
     keep_downloads(clone)
     result = run_make_sample(clone, OPENCV_CPU_DISABLE="AVX2,FMA3,AVX")
@@ -147,6 +149,7 @@ def test_other_data_is_left_alone(clone):
     assert files_of(clone / "data") == {"mine.txt": b"mine"}
 
 
+@pytest.mark.slow
 def test_another_result_is_refused_and_kept_for_a_look(clone):
     keep_downloads(clone)
     table = clone / make_sample.ALIGNMENT

@@ -24,7 +24,7 @@ from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords, write_records
 from faceverify.faces.aligned_photos import decode_aligned
 from faceverify.faces.landmarks import find_landmarks, flatten
-from faceverify.model import network, store, training
+from faceverify.model import network, store, training, weight_files
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES = (6, 6, 8)
@@ -416,6 +416,7 @@ def precision(request):
 TOLERANCE = {"mixed_bfloat16": 5e-3, "mixed_float16": 1e-1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", TOLERANCE, indirect=True)
 def test_training_in_half_precision_follows_float32_and_repeats_to_the_bit(tmp_path, precision):
     runs = [Run(tmp_path / f"{i}.npz", made_siamese(lr=1e-4), 3) for i in range(2)]
@@ -429,6 +430,7 @@ def test_training_in_half_precision_follows_float32_and_repeats_to_the_bit(tmp_p
     assert all(weight.dtype == np.float32 for weight in runs[0].siamese.get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
 def test_a_stopped_run_in_float16_goes_on_with_its_loss_scale(tmp_path, precision):
     # A scale that makes gradients infinite is halved, and the step is left out: no reason to stop.
@@ -533,7 +535,7 @@ def train(folder, member):
 
 def outs(folder, member):
     """The bytes of everything that the stage promises."""
-    roots = [folder / "models" / member, folder / "plots" / "training" / member]
+    roots = [folder / "models/members" / member, folder / "plots" / "training" / member]
     files = [path for root in roots for path in sorted(root.rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -549,7 +551,8 @@ def trained(prepare):
 def test_the_stage_writes_a_model_and_its_curves_and_says_what_it_did(trained):
     folder, printed, made = trained
     assert {name for name in made if name.startswith("models")} == {
-        f"models/ja/{name}" for name in ("model.json", "brain.weights.h5", "tower.weights.h5")
+        f"models/members/ja/{name}"
+        for name in ("model.json", "brain.weights.h5", "tower.weights.h5")
     }
     curves = {name for name in made if name.endswith(".tsv")}
     assert any(name.endswith("val/targetD_loss.tsv") for name in curves)
@@ -559,11 +562,12 @@ def test_the_stage_writes_a_model_and_its_curves_and_says_what_it_did(trained):
     name = next(name for name in curves if name.endswith("val/targetD_contrastive.tsv"))
     losses = [float(line.split(b"\t")[1]) for line in made[name].splitlines()[1:]]
     assert losses[kept - 1] == min(losses)
-    assert json.loads(made["models/ja/model.json"])["brain_trainable"] is False
+    assert json.loads(made["models/members/ja/model.json"])["brain_trainable"] is False
     # Only what later runs can use is left in the cache.
     assert [path.name for path in (folder / ".cache").glob("*/*")] == ["rows.npy"]
 
 
+@pytest.mark.slow
 def test_the_stage_from_scratch_gives_the_same_bytes_wherever_it_runs(trained, prepare):
     folder = prepare({"ja": {}})
     train(folder, "ja")
@@ -582,6 +586,7 @@ def stop(folder, after_epoch, pause, kind):
         return process.communicate()[1], process.returncode
 
 
+@pytest.mark.slow
 def test_a_stage_killed_at_random_steps_goes_on_and_gives_the_same_bytes(trained, prepare):
     chance = random.Random(1)
     folder = prepare({"ja": {}})
@@ -595,6 +600,7 @@ def test_a_stage_killed_at_random_steps_goes_on_and_gives_the_same_bytes(trained
     assert outs(folder, "ja") == trained[2]
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_says_how_to_go_on(trained, prepare):
     folder = prepare({"ja": {}})
     errors, code = stop(folder, 2, 0, signal.SIGINT)
@@ -629,7 +635,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_previous_model(trained, prepare,
 
 
 def test_a_model_that_finds_no_room_leaves_the_previous_one(trained, tmp_path):
-    shutil.copytree(trained[0] / "models/ja", tmp_path / "ja")
+    shutil.copytree(trained[0] / "models/members/ja", tmp_path / "ja")
     before = {path.name: path.read_bytes() for path in (tmp_path / "ja").iterdir()}
     loaded = store.load(tmp_path / "ja")
     loaded.tower.set_weights([weight + 1 for weight in loaded.tower.get_weights()])
@@ -660,7 +666,7 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     folder = prepare({"own": {"brain_trainable": True}}, epochs=1)
     train(folder, "own")
     made = outs(folder, "own")
-    assert json.loads(made["models/own/model.json"])["brain_trainable"] is True
+    assert json.loads(made["models/members/own/model.json"])["brain_trainable"] is True
 
     # Both began with the weights that the shared seed gives.
     shape = yaml.safe_load((folder / "params.yaml").read_text())
@@ -668,9 +674,9 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     drawn = [*cut, None, shape["seed"]]
     beginning = network.build_brain(*drawn)
     brain = network.build_brain(*drawn)
-    network.load_weights(brain, trained[0] / "models" / "ja" / "brain.weights.h5")
+    weight_files.load_weights(brain, trained[0] / "models/members/ja" / "brain.weights.h5")
     assert_equal_arrays(brain.get_weights(), beginning.get_weights())
-    network.load_weights(brain, folder / "models" / "own" / "brain.weights.h5")
+    weight_files.load_weights(brain, folder / "models/members/own" / "brain.weights.h5")
     for weight, before in zip(brain.trainable_weights, beginning.trainable_weights, strict=True):
         assert not np.array_equal(weight, before), weight.path
 
@@ -687,11 +693,11 @@ def test_features_of_a_frozen_brain_do_not_depend_on_the_precision(trained, prep
         name
         for name in made
         if name.startswith("models/")
-        and name != "models/ja/model.json"
+        and name != "models/members/ja/model.json"
         and made[name] == before[name]
     ]
-    assert same == ["models/ja/brain.weights.h5"]
-    half, single = (json.loads(found["models/ja/model.json"]) for found in (made, before))
+    assert same == ["models/members/ja/brain.weights.h5"]
+    half, single = (json.loads(found["models/members/ja/model.json"]) for found in (made, before))
     assert half.pop("sha256") != single.pop("sha256")
     assert half == single
 
@@ -708,6 +714,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_two_devices_follow_the_losses_of_one(prepare):
     # No batch statistics are trained along: each device would have those of its part of a batch.
     members = {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from faceverify.base.packages import RESULTS
 from faceverify.evaluation import fairness
 from faceverify.verify import verifier_file
 from tiny import MEMBERS, ROOT, STAGES, TRAINING, Clone
@@ -123,7 +124,9 @@ def test_git_holds_small_metrics_and_plots_but_no_faces(clone):
     assert "metrics/summary.json" in tracked
     assert "plots/roc.csv" in tracked
     assert any(name.startswith("plots/training/ja/") for name in tracked)
-    assert not [name for name in tracked if name.startswith(("data/", "models/ja", "prepared/s"))]
+    assert not [
+        name for name in tracked if name.startswith(("data/", "models/members/ja", "prepared/s"))
+    ]
     assert not [name for name in tracked if name.endswith((".png", ".jpg"))]
     assert (clone.folder / "plots/gallery/false_accepts.png").is_file()
 
@@ -158,9 +161,8 @@ def test_a_run_tells_where_it_was_made_and_what_it_scored(clone):
     here, *others = (json.loads(record.read_text()) for record in records)
     assert here["python"] == platform.python_version()
     pinned = (ROOT / "requirements.txt").read_text()
-    packages = {"dlib": "dlib-bin", "opencv": "opencv-python-headless"}
-    for name in ("dlib", "keras", "numpy", "opencv", "scipy", "tensorflow"):
-        assert f"\n{packages.get(name, name)}=={here[name]} " in pinned, name
+    for package in RESULTS.values():
+        assert f"\n{package}=={here[package]} " in pinned, package
     assert here["instruction_sets"]
     assert all(other == here for other in others)
 
@@ -196,7 +198,7 @@ def test_other_weights_are_scored_like_the_shipped_ones(clone):
 
 
 def test_members_share_the_frozen_brain_and_nobody_is_in_both_splits(clone):
-    brains = {(clone.folder / f"models/{m}/brain.weights.h5").read_bytes() for m in MEMBERS}
+    brains = {(clone.folder / f"models/members/{m}/brain.weights.h5").read_bytes() for m in MEMBERS}
     assert len(brains) == 1
     rows = (clone.folder / "prepared/pairs.csv").read_text().splitlines()[1:]
     people = {"train": set(), "val": set()}

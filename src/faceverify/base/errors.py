@@ -114,6 +114,25 @@ def unheard_by_children() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C take effect at the end of the block, for code that it would leave half done.
+
+    Only in the main thread, where Python handles signals.
+    """
+    before, held = signal.getsignal(signal.SIGINT), []
+    if not callable(before):  # a background job, which ignores Ctrl-C
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *arguments: held.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        before(*held[0])
+
+
 def _report(message: str, code: int) -> int:
     with _if_stderr_takes_it():
         print(_line(_printable(message)), file=sys.stderr, flush=True)

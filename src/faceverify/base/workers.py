@@ -15,10 +15,9 @@ import joblib
 
 from faceverify.base.digests import sha256
 from faceverify.base.errors import InputError, unheard_by_children
+from faceverify.base.packages import RESULTS
 
 LOCAL = "loky"
-# What decides the bits of a result, beside the library's own code.
-PACKAGES = ("dlib-bin", "numpy", "opencv-python-headless")
 # Seconds for a scheduler to answer, and for a first worker to be there.
 PATIENCE = 10
 # Seconds for lost workers to come back, on a cluster whose scheduler would wait for ever.
@@ -175,7 +174,7 @@ def _check_code(foundations: dict[str, str | Exception]) -> None:
 @functools.cache
 def foundation() -> str:
     """The hash of the code and the packages that a result stands on."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in PACKAGES]
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in RESULTS.values()]
     package = Path(__file__).parents[1]
     code = {path.relative_to(package).as_posix(): path for path in sorted(package.rglob("*.py"))}
     return sha256(*versions, *code, *code.values())

@@ -1,7 +1,7 @@
 """What differs between two revisions, for a reviewer: figures against their noise, and data."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -10,6 +10,8 @@ from faceverify.base.schema import Part
 from faceverify.evaluation.summary import ENDS, FIGURES, MORE_IS_BETTER, Figures, interval, markdown
 
 NOISE, UNKNOWN = "within noise", "no interval"
+PACKAGES = "packages.yaml"
+TRAINING = "train@"  # the stage of a member, before its name
 
 
 class Entry(Part):
@@ -92,6 +94,17 @@ def figures_table(old: Mapping[str, Figures], new: Mapping[str, Figures]) -> str
     return "\n\n".join(parts)
 
 
+def without_former(lock: Mapping, members: Collection[str]) -> dict[str, Any]:
+    """A parsed `dvc.lock` less the trainings of former members, which DVC leaves in it."""
+    stages = lock.get("stages") or {}
+    kept = {
+        name: stage
+        for name, stage in stages.items()
+        if not name.startswith(TRAINING) or name.removeprefix(TRAINING) in members
+    }
+    return {**lock, "stages": kept}
+
+
 def outs(lock: Mapping, *described: Mapping) -> dict[str, Out]:
     """Path -> what `dvc.lock` and `.dvc` files, parsed, say of it; folders end in a slash."""
     stages = [*(lock.get("stages") or {}).values(), *described]
@@ -112,7 +125,9 @@ def inputs(lock: Mapping) -> dict[str, object]:
     found = {}
     for name, stage in stages.items():
         found |= {e["path"]: e["md5"] for e in stage.get("deps", ()) if e["path"] not in made}
-        for values in stage.get("params", {}).values():
+        for file, values in stage.get("params", {}).items():
+            if file == PACKAGES:  # part of the environment, like the processor
+                continue
             found |= {f"{name}: {key}": value for key, value in values.items()}
     return found
 

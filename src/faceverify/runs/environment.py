@@ -8,15 +8,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-# As they are called in requirements.txt: a module's own version leaves out how it was built.
-PACKAGES = {
-    "dlib": "dlib-bin",
-    "keras": "keras",
-    "numpy": "numpy",
-    "opencv": "opencv-python-headless",
-    "scipy": "scipy",
-    "tensorflow": "tensorflow",
-}
+from faceverify.base.packages import RESULTS
+
 # What users set to make TensorFlow and its libraries compute in another way.
 SETTINGS = (
     "CUDA_VISIBLE_DEVICES",
@@ -44,7 +37,7 @@ def record() -> dict[str, str | int | list[str] | dict[str, str]]:
     devices = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
     return {
         "python": platform.python_version(),
-        **{name: _version(package) for name, package in PACKAGES.items()},
+        **{package: _version(package) for package in sorted(RESULTS.values())},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "instruction_sets": [*simd["baseline"], *simd.get("found", [])],

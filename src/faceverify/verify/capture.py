@@ -25,7 +25,7 @@ FACE_AREA = (slice(86, 174), slice(50, 128))
 FINE_BAND, COARSE_BAND = (1.4, 2.0), (3.0, 6.0)
 
 
-class Face(NamedTuple):
+class FoundFace(NamedTuple):
     """The face of a photo.
 
     `points`: its 68 landmarks, float (68, 2) as (x, y), in pixels of the photo after `turns`
@@ -48,7 +48,7 @@ def find_face(
     *,
     any_side: bool = False,
     allow_several: bool = False,
-) -> Face:
+) -> FoundFace:
     """Find a photo's face and align it; the CaptureError that says why it cannot be used.
 
     `predictor_file` is dlib's 68-point model. With `any_side` a face that lies on its side or
@@ -68,7 +68,7 @@ def find_face(
     upright = np.ascontiguousarray(np.rot90(photo.pixels, face.turns))
     aligned = alignment.align(upright, alignment.alignment_matrix(face.points))
     check_quality(aligned, limits)
-    return Face(face.points, face.turns, aligned, interocular, face.others)
+    return FoundFace(face.points, face.turns, aligned, interocular, face.others)
 
 
 def check_quality(aligned: np.ndarray, limits: Capture) -> None:

@@ -19,14 +19,12 @@ from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
 from faceverify.verify.embedding_store import EmbeddingStore, StoredEmbedding, stamp
 from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
-from faceverify.verify.verifier import Embedding, Verifier
+from faceverify.verify.verifier import ACCEPT, REJECT, SLOTS, Embedding, Verifier
 from faceverify.verify.verifier_file import COMPARED_AT_ONCE
 
-SLOTS = ("first", "second")
 COLUMNS = (*SLOTS, "theta", "decision", "error")
 # Characters of a line: two paths of the greatest length fit.
 LONGEST_LINE = 2**14
-ACCEPT, REJECT = "accept", "reject"
 IDENTICAL = "warning: both photos are one and the same file"
 
 

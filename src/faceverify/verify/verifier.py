@@ -12,12 +12,15 @@ from faceverify.base.errors import GivenFileError, InputError
 from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import to_canvas
 from faceverify.verify import camera_photos, face_search, verifier_file
-from faceverify.verify.capture import Face, find_face
+from faceverify.verify.capture import FoundFace, find_face
 from faceverify.verify.refusals import CaptureError
 
 # Where the landmark model lies, seen from verifier.json: beside it in an app, or as in the
 # repository.
 LANDMARK_FOLDERS = (".", "../data")
+# The photos of a comparison, the identity card's and the live one, and what is decided.
+SLOTS = ("first", "second")
+ACCEPT, REJECT = "accept", "reject"
 
 
 class Embedding(NamedTuple):
@@ -28,7 +31,7 @@ class Embedding(NamedTuple):
     """
 
     vector: np.ndarray
-    face: Face
+    face: FoundFace
     digest: str
 
 
@@ -48,13 +51,18 @@ class Comparison(NamedTuple):
     first: Embedding
     second: Embedding
 
+    @property
+    def decision(self) -> str:
+        """ACCEPT or REJECT."""
+        return ACCEPT if self.accepted else REJECT
+
 
 class Verifier:
     """An exported verifier; may be used from several threads at once."""
 
     def __init__(
         self,
-        description: verifier_file.Description,
+        description: verifier_file.VerifierDescription,
         network: verifier_file.Network,
         landmark_model: Path,
     ) -> None:
@@ -128,7 +136,7 @@ class Verifier:
         with ThreadPoolExecutor(2) as pool:
             jobs = [
                 pool.submit(self._slot, slot, photo, allow_several)
-                for slot, photo in (("first", first), ("second", second))
+                for slot, photo in zip(SLOTS, (first, second), strict=True)
             ]
             one, other = (job.result() for job in jobs)
         theta, thetas = self.network.compare(one.vector[None], other.vector[None])

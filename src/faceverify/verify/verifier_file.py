@@ -92,7 +92,7 @@ class Parity(Group):
     changed_outside: Annotated[int, Field(ge=0)]
 
 
-class Description(Group):
+class VerifierDescription(Group):
     """The whole of `verifier.json`.
 
     `threshold`: below this theta, in radians, two photos are accepted as one person. `inputs`:
@@ -112,7 +112,7 @@ class Description(Group):
     licences: list[str]
 
     @model_validator(mode="after")
-    def _different_members(self) -> "Description":
+    def _different_members(self) -> "VerifierDescription":
         names = [member.name for member in self.members]
         if len(set(names)) < len(names):
             raise ValueError("two members have one name")
@@ -166,7 +166,7 @@ class Network:
 class VerifierFile(NamedTuple):
     """What an exported verifier says of itself, and its model."""
 
-    description: Description
+    description: VerifierDescription
     network: Network
 
 
@@ -203,7 +203,7 @@ def load(path: Path) -> VerifierFile:
     return VerifierFile(description, network)
 
 
-def read(path: Path) -> Description:
+def read(path: Path) -> VerifierDescription:
     """Read and check a `verifier.json`.
 
     Raises InputError, in one line that names the file and the first wrong key, when it is
@@ -216,7 +216,7 @@ def read(path: Path) -> Description:
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     try:
-        return Description.model_validate(values)
+        return VerifierDescription.model_validate(values)
     except ValidationError as error:
         where, what = first_fault(error)
         raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None
