@@ -160,6 +160,16 @@ def to_canvas(photo: np.ndarray) -> np.ndarray:
     return cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR_EXACT)
 
 
+def resized(photo: np.ndarray, factor: float) -> np.ndarray:
+    """Scale a photo of any size, uint8 (height, width[, 3]), by a factor, to 1 pixel at least.
+
+    Shrinking averages over areas, so that fine detail does not alias; enlarging is bilinear.
+    """
+    height, width = photo.shape[:2]
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+
+
 def view_corner(size: int) -> tuple[int, int]:
     """Top and left of the square of `size` canvas pixels around the face, inside the canvas."""
     left, top = (min(max(c - size // 2, 0), CANVAS_SIZE - size) for c in _FACE_CENTRE)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from faceverify.faces import landmarks
-from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH
+from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, resized
 
 # Where CelebA's aligned photos have the five points, in pixels (x, y): the eyes as a person
 # looking at the photo sees them from left to right, the nose tip, the mouth corners.
@@ -51,11 +51,10 @@ def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """
     scale = np.hypot(matrix[0, 0], matrix[1, 0])
     if scale < 1:
-        height, width = photo.shape[:2]
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-        # Pixel centres lie at whole numbers: u = (x + 0.5) * size / width - 0.5.
-        ratio = np.array([size[0] / width, size[1] / height])
+        shrunk = resized(photo, scale)
+        # Pixel centres lie at whole numbers: u = (x + 0.5) * width of shrunk / width - 0.5.
+        ratio = np.array(shrunk.shape[1::-1]) / np.array(photo.shape[1::-1])
+        photo = shrunk
         linear = matrix[:, :2] / ratio
         shift = matrix[:, 2] + linear @ (0.5 - 0.5 * ratio)
         matrix = np.column_stack([linear, shift])
