@@ -76,7 +76,7 @@ PYTEST = python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -
 test: lint sample
 	$(PYTEST)
 
-test-slow: sample
+test-slow: .venv/installed-dev sample
 	$(PYTEST) -m "slow and not faults and not fuzz"
 
 fuzz: .venv/installed-dev sample

@@ -65,7 +65,7 @@ def score_models(
         )
         for name in settings.members
     }
-    scores[ENSEMBLE] = report.ensemble_scores(scores, settings.ensemble, pairs, thresholds)
+    scores[ENSEMBLE] = report.ensemble_scores(scores, settings.ensemble_weights, pairs, thresholds)
     descriptor_model = DATA / dlib_descriptor.NETWORK
     scores[BASELINE] = report.baseline_scores(
         judged, pairs, descriptor_model, CACHE, settings.workers
@@ -89,7 +89,9 @@ def report_on(
     report.compare_with_baseline(details)
     ensemble = details[ENSEMBLE]
     aucs = {name: details[name]["train"]["auc"] for name in settings.members}
-    ensemble["weightings"] = report.weightings(scores, settings.ensemble, pairs, aucs, resampling)
+    ensemble["weightings"] = report.weightings(
+        scores, settings.ensemble_weights, pairs, aucs, resampling
+    )
     ensemble["fairness"] = report.fairness_report(
         scores[ENSEMBLE],
         pairs["val"],

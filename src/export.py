@@ -43,7 +43,7 @@ def main() -> None:
     figures = read_metrics()
     trained = {
         name: store.load(members.MODELS / name)
-        for name, weight in settings.ensemble.items()
+        for name, weight in settings.ensemble_weights.items()
         if weight
     }
     weights = [settings.ensemble[name] for name in trained]

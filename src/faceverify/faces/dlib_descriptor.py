@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base.cache import stored
-from faceverify.base.digests import digest
+from faceverify.base.digests import check_digest
 from faceverify.base.errors import GivenFileError
 from faceverify.base.workers import LOCAL, results
 from faceverify.faces.aligned_photos import decode_aligned
@@ -70,10 +70,7 @@ def check_network(file: Path) -> None:
 
     The file's hash is checked first, because a damaged file may crash dlib.
     """
-    if not file.is_file():
-        raise GivenFileError(f"{file} is missing")
-    if digest(file) != PUBLISHED:
-        raise GivenFileError(f"{file} is not dlib's published face descriptor model")
+    check_digest(file, PUBLISHED, "dlib's published face descriptor model", GivenFileError)
     _model(file)
 
 

@@ -1,4 +1,4 @@
-"""A comparison as a picture for people: what was found in the photos, and the score on a scale."""
+"""Draw a comparison for people: the faces and landmarks that were found, theta on a scale."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A list of photo pairs scored: each photo once, on all cores, in bounded memory."""
+"""Score a list of photo pairs: each photo once, on all cores, in bounded memory."""
 
 import csv
 import os
@@ -23,7 +23,7 @@ from faceverify.verify.verifier import ACCEPT, REJECT, SLOTS, Embedding, Verifie
 from faceverify.verify.verifier_file import COMPARED_AT_ONCE
 
 COLUMNS = (*SLOTS, "theta", "decision", "error")
-# Characters of a line: two paths of the greatest length fit.
+# Most characters of a line: two paths of the greatest length fit.
 LONGEST_LINE = 2**14
 IDENTICAL = "warning: both photos are one and the same file"
 
@@ -31,7 +31,7 @@ IDENTICAL = "warning: both photos are one and the same file"
 def score(
     verifier: Verifier, pairs: Path, out: Path, threshold: float, *, allow_several: bool = False
 ) -> Counter[str]:
-    """Score the pairs of a CSV file into another; gives how often each decision was taken.
+    """Score the pairs of a CSV file into another; gives the number of rows by decision.
 
     `pairs` has the columns `first,second`, the paths of an identity card's photo and of a live
     one; `out` gets `first,second,theta,decision,error`, a row for each, in the same order. A
@@ -89,7 +89,7 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 
 def _fault(cells: list[str]) -> str:
-    """What is wrong with a row, or nothing."""
+    """What is wrong with a row; empty for a good one."""
     if len(cells) != len(SLOTS):
         return f"the row has {len(cells)} cells, not {len(SLOTS)}"
     if not all(cells):
@@ -114,7 +114,7 @@ def _printable(cell: str) -> str:
 
 
 def _embed(verifier: Verifier, store: EmbeddingStore, allow_several: bool) -> None:
-    """Embed all photos that are waited for."""
+    """Embed all photos of the list that are not embedded yet."""
 
     def found(item: tuple[str, list[str]]) -> tuple[str, str, dict[str, StoredEmbedding]]:
         photo, slots = item
@@ -140,7 +140,7 @@ def _embed(verifier: Verifier, store: EmbeddingStore, allow_several: bool) -> No
 def _faces(
     verifier: Verifier, photo: str, slots: list[str], allow_several: bool
 ) -> dict[str, StoredEmbedding]:
-    """A photo as it is in each of its slots."""
+    """Embed a photo for each of its slots, or say why it cannot be used there."""
     found: dict[str, StoredEmbedding] = {}
     embedding: Embedding | None = None
     for slot in slots:

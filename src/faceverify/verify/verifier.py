@@ -18,16 +18,17 @@ from faceverify.verify.refusals import CaptureError
 # Where the landmark model lies, seen from verifier.json: beside it in an app, or as in the
 # repository.
 LANDMARK_FOLDERS = (".", "../data")
-# The photos of a comparison, the identity card's and the live one, and what is decided.
+# What the two photos of a comparison are called (first the identity card's, then the live one),
+# and the two decisions.
 SLOTS = ("first", "second")
 ACCEPT, REJECT = "accept", "reject"
 
 
 class Embedding(NamedTuple):
-    """What is kept of a photo to compare it with others.
+    """A photo's embedding, which can be compared with others.
 
-    `vector`: float32 (N,), the members' tails one after the other. `face`: where it was found.
-    `digest`: SHA-256 of the photo file.
+    `vector`: float32 (N,), the members' tails one after the other. `face`: the face that was
+    embedded. `digest`: SHA-256 of the photo file.
     """
 
     vector: np.ndarray
