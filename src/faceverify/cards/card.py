@@ -51,10 +51,10 @@ def draw_card(aligned: np.ndarray, rng: np.random.Generator, grey: bool) -> np.n
 
 def _ground(rng: np.random.Generator) -> np.ndarray:
     """Fine waves in two pale colours."""
-    x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) / PIXELS for n in SIZE))
-    phase = rng.uniform(0, 2 * np.pi, 2).astype(np.float32)
+    x, y = np.meshgrid(*(np.arange(n) / PIXELS for n in SIZE))
+    phase = rng.uniform(0, 2 * np.pi, 2)
     wave = np.sin(2.6 * y + 1.5 * np.sin(0.35 * x + phase[0]) + phase[1])[..., None]
-    pale = rng.integers(190, 235, 3).astype(np.float32)
+    pale = rng.integers(190, 235, 3)
     return _rounded(pale + 9 * wave)
 
 
@@ -110,11 +110,11 @@ def _blotches(rng: np.random.Generator) -> np.ndarray:
 def _with_sheen(card: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
     """A hologram's coloured bands across the card, as bright as `most` of white at the most."""
     slope, place, width = rng.uniform(-1, 1), rng.uniform(0, WIDTH), rng.uniform(6, 18)
-    x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) / PIXELS for n in SIZE))
+    x, y = np.meshgrid(*(np.arange(n) / PIXELS for n in SIZE))
     across = x + slope * y - place
     bands = np.exp(-((across / width) ** 2))[..., None]
-    colours = 0.5 + 0.5 * np.cos(across[..., None] / 3 + np.array((0, 2.1, 4.2), np.float32))
-    return card + most * bands * colours * (255 - card)
+    colours = 0.5 + 0.5 * np.cos(across[..., None] / 3 + np.array((0, 2.1, 4.2)))
+    return card + (most * bands * colours).astype(np.float32) * (255 - card)
 
 
 def _rounded(levels: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from faceverify.cards import card
 from faceverify.cards.effects import Drawn, Effects, draw
+from faceverify.faces import alignment
 
 # A phone's main camera: 65 degrees across 4,000 pixels.
 FOCAL_PIXELS = 2000 / math.tan(math.radians(65 / 2))
@@ -42,7 +43,7 @@ def photograph(made: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> byte
     if drawn.defocus > 0:
         seen = cv2.GaussianBlur(seen, (0, 0), drawn.defocus)
     if drawn.motion >= 1:
-        seen = cv2.filter2D(seen, -1, _path(drawn.motion, rng.uniform(0, math.pi)))
+        seen = _shaken(seen, drawn.motion, rng.uniform(0, math.pi))
     noisy = seen + drawn.noise * rng.standard_normal(seen.shape, np.float32)
     seen = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     options = (cv2.IMWRITE_JPEG_QUALITY, round(drawn.jpeg_quality))
@@ -61,9 +62,12 @@ def _placed(made: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> np.ndar
         size = tuple(max(round(n * shrunk), 1) for n in card.SIZE)
         made = cv2.resize(made, size, interpolation=cv2.INTER_AREA)
         source = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * size - 0.5
-    matrix = cv2.getPerspectiveTransform(source.astype(np.float32), corners.astype(np.float32))
+    inverse = cv2.getPerspectiveTransform(corners.astype(np.float32), source.astype(np.float32))
     table = tuple(int(level) for level in rng.integers(40, 200, 3))
-    return cv2.warpPerspective(made, matrix, (width, height), borderValue=table)
+    x, y = np.arange(width)[None, :], np.arange(height)[:, None]
+    across, down, depth = (row[0] * x + row[1] * y + row[2] for row in inverse)
+    maps = alignment.fixed_point_map(across / depth, down / depth)
+    return cv2.remap(made, *maps, cv2.INTER_LINEAR, borderValue=table)
 
 
 def _corners(drawn: Drawn, rng: np.random.Generator) -> np.ndarray:
@@ -85,22 +89,27 @@ def _lit(seen: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> np.ndarray
     stops = drawn.exposure * rng.choice((-1, 1))
     angle = rng.uniform(0, 2 * math.pi)
     height, width = seen.shape[:2]
-    x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :] * math.cos(angle)
-    y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * math.sin(angle)
-    gain = np.float32(2.0**stops) * (1 + np.float32(drawn.uneven_light) * (x + y))
+    x = np.linspace(-0.5, 0.5, width)[None, :] * math.cos(angle)
+    y = np.linspace(-0.5, 0.5, height)[:, None] * math.sin(angle)
+    gain = 2.0**stops * (1 + drawn.uneven_light * (x + y))
     # Light adds up before the phone's tone curve, not in its grey levels; 2.2 is close to sRGB's.
-    linear = (np.arange(256, dtype=np.float32) / 255) ** 2.2
-    lit = np.clip(linear[seen] * gain[..., None], 0, 1)
-    levels = np.round(255 * (np.arange(4096, dtype=np.float32) / 4095) ** (1 / 2.2))
-    return levels.astype(np.uint8)[np.rint(lit * 4095).astype(np.uint16)]
+    linear = (np.arange(256) / 255) ** 2.2
+    lit = np.clip(linear.astype(np.float32)[seen] * gain.astype(np.float32)[..., None], 0, 1)
+    levels = np.rint(255 * (np.arange(4096) / 4095) ** (1 / 2.2)).astype(np.uint8)
+    return levels[np.rint(lit * 4095).astype(np.uint16)]
 
 
-def _path(length: float, angle: float) -> np.ndarray:
-    """The kernel of a shake: a line, float32, that sums to 1."""
-    side = 2 * math.ceil(length / 2) + 1
-    kernel = np.zeros((side, side), np.float32)
-    reach = length / 2 * np.array((math.cos(angle), math.sin(angle)))
-    steps = np.linspace(-1, 1, 8 * side)[:, None] * reach + side // 2
-    for x, y in np.rint(steps).astype(int):
-        kernel[y, x] += 1
-    return kernel / kernel.sum()
+def _shaken(seen: np.ndarray, length: float, angle: float) -> np.ndarray:
+    """The mean of the photo at the places of a straight path, `length` pixels long; uint8.
+
+    In whole numbers, which are the same on every processor.
+    """
+    count, border = 2 * math.ceil(length) + 1, math.ceil(length / 2)
+    padded = cv2.copyMakeBorder(seen, *(border,) * 4, cv2.BORDER_REPLICATE)
+    total = np.zeros(seen.shape, np.uint16)
+    height, width = seen.shape[:2]
+    for share in np.linspace(-0.5, 0.5, count):
+        right = border + round(share * length * math.cos(angle))
+        down = border + round(share * length * math.sin(angle))
+        total += padded[down : down + height, right : right + width]
+    return ((total + count // 2) // count).astype(np.uint8)
