@@ -185,22 +185,6 @@ def measure(
     return flat(with_intervals(figures, identities[ranking.order], resampling))
 
 
-def share(
-    mask: np.ndarray, same: np.ndarray, identities: np.ndarray, resampling: Resampling
-) -> Estimate:
-    """The share of P pairs that a mask (P,) marks, with the ends of its 95% interval.
-
-    `same` and `identities` are as for `measure`.
-    """
-    order = np.argsort(~same, kind="stable")  # the genuine pairs first
-    marked = _checked_mask(mask, len(same), "share")[order].astype(int)
-
-    def figures(weights: np.ndarray) -> FiguresByRow:
-        return {"share": _ratio(weights @ marked, weights.sum(axis=1))}
-
-    return with_intervals(figures, identities[order], resampling)["share"]
-
-
 def auc_difference(
     scores: np.ndarray,
     others: np.ndarray,

@@ -18,15 +18,6 @@ MORE_IS_BETTER = {
     "fnmr": False,
 }
 FIGURES = tuple(MORE_IS_BETTER)
-# The same for the condition "card".
-CARD_FIGURES = {
-    "no_answer": False,
-    "auc": True,
-    "fmr": False,
-    "fnmr": False,
-    "tar_at_fmr_1pct": True,
-    "tar_at_fmr_0.1pct": True,
-}
 ENDS = ("", "_low", "_high")  # a figure, and the ends of its 95% interval
 
 # A figure, or nothing where it is undefined.
