@@ -15,7 +15,7 @@ if __name__ == "__main__":
 
 backend.start()
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.evaluation.judged_photos import load_pairs
 from faceverify.evaluation.parity import exported_thetas, member_thetas, parity_report
 from faceverify.evaluation.summary import ENSEMBLE
@@ -43,7 +43,7 @@ def main() -> None:
     figures = read_metrics()
     trained = {
         name: store.load(members.MODELS / name)
-        for name, weight in settings.ensemble.items()
+        for name, weight in settings.ensemble_weights.items()
         if weight
     }
     weights = [settings.ensemble[name] for name in trained]
@@ -82,7 +82,7 @@ def is_figure(value: object) -> bool:
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
-    """`verifier.json` without `metrics` and `parity`; see `verifier_file.Description`."""
+    """`verifier.json` without `metrics` and `parity`; see `verifier_file.VerifierDescription`."""
     landmark_model = DATA / settings.select.landmark_model
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {
@@ -94,7 +94,7 @@ def describe(
         },
         "landmark_model": {
             "file": landmark_model.name,
-            "sha256": files.digest(landmark_model),
+            "sha256": digests.digest(landmark_model),
             "bytes": landmark_model.stat().st_size,
         },
         "input": {
@@ -117,7 +117,7 @@ def describe(
         ],
         "capture": settings.capture.model_dump(),
         "licences": LICENCES,
-        "inputs": {path.as_posix(): files.digest(path) for path in inputs},
+        "inputs": {path.as_posix(): digests.digest(path) for path in inputs},
     }
 
 

@@ -1,4 +1,4 @@
-"""Stage 1.5: faces -> genuine pairs and anti-pairs, each in train or validation."""
+"""Stage 1.5: pair the selected faces: genuine pairs and anti-pairs, train and validation."""
 
 import argparse
 from pathlib import Path
@@ -43,7 +43,7 @@ def main() -> None:
             ):
                 face = faces[identity][k]
                 name = f"{kind}-{n}-{i}{Path(face.name).suffix}"
-                with aligned_photos.named(face.name):
+                with aligned_photos.name_in_errors(face.name):
                     (folder / name).write_bytes(
                         aligned_photos.read(PREPARED / "selected", face.name)
                     )

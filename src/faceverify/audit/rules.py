@@ -1,15 +1,17 @@
-"""What is wrong with the labels of a set of photos, told by the photos themselves."""
+"""The rules of the audit: labels that the photos themselves show to be wrong."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from faceverify.audit.observations import THUMBNAIL, Looks
+from faceverify.audit.observations import THUMBNAIL, Observations
 from faceverify.data.annotations import IdentityRow
 
-# What each kind means, the worst first: a row is named once, by the first kind that it has.
+# The kinds of findings, worst first: a row is reported once, under the first kind that applies.
 KINDS = {
     "unreadable": "photos that cannot be read",
     "same_bytes": "one file under two people",
@@ -18,22 +20,21 @@ KINDS = {
     "mislabelled": "faces unlike the others of their identity",
     "too_few": "identities with too few usable faces",
 }
-# Photos that an identity needs to be taken for another one.
-SEVERAL = 3
+SEVERAL = 3  # photos that an identity needs before others are compared with its centre
 REMOVE = "remove the row"
-# Rows compared at once: memory holds their distances from as many others, or from all people.
+# Rows compared at once: memory holds their distances to as many rows, or to all identities.
 BLOCK = 2048
 
 
 class Limits(NamedTuple):
-    """Where a finding begins; distances are Euclidean, between dlib's descriptors.
+    """The limits of the rules; distances are Euclidean, between dlib's descriptors.
 
-    `copy_face`: greatest distance, and `copy_picture`: least correlation of the thumbnails, of a
-    photo and its copy. `far`: least distance of a wrong face from the centre of its identity's
-    others. `alike`: greatest distance, root mean square over the photos, of two identities that
-    are one person, and of a face that belongs to another identity: it is wrong, too, if it is
-    nearer to that one than to the centre of its own. `faces_per_identity`: what an
-    identity needs.
+    `copy_face`: greatest distance of a photo and its copy; `copy_picture`: least correlation of
+    their thumbnails. `far`: a face at least this far from the centre of its identity's other
+    faces is mislabelled. `alike`: greatest distance (root mean square over the photos) of two
+    identities that are one person; also of a face from another identity, which makes it
+    mislabelled when its own identity's centre is farther. `faces_per_identity`: usable faces that
+    an identity needs.
     """
 
     copy_face: float
@@ -44,9 +45,9 @@ class Limits(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A row to fix, by its index: the row that it was held against, how far off, what to do.
+    """A row to fix: its index, the row it was compared with, their distance, and the remedy.
 
-    `label` is the identity that the row belongs to, where the remedy leaves no other choice.
+    `label` is the identity that the row belongs to, if the remedy leaves no other choice.
     """
 
     kind: str
@@ -58,11 +59,11 @@ class Finding(NamedTuple):
 
 
 class People(NamedTuple):
-    """Whom the sound photos show, an identity a row.
+    """The identities of the sound photos, one per row, sorted.
 
-    `counts` are their photos, `centres` the mean descriptors, and `spreads` the mean squared
-    distance of the photos from it: two centres can be close because both are mixtures, while
-    the photos are not.
+    `counts`, int (n,), are their photos; `centres`, float64 (n, 128), their mean descriptors;
+    `spreads`, (n,), the mean squared distance of the photos from the centre: the centres of two
+    mixtures of people can be close although the photos are not.
     """
 
     identities: np.ndarray
@@ -72,31 +73,32 @@ class People(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Photos and the people that they are labelled as.
+    """All photos, n rows: their labels, what was seen, and the state of the search.
 
-    `identities` is int (n,). `sound`, bool (n,), says which have a face and no finding so far;
-    `fit`, float (n,), how far each of those is from the centre of its identity's others, or inf.
-    `left` counts the faces of each identity once the findings so far are corrected.
+    `identities`, int (n,), are the labels. `sound`, bool (n,), says which photos have a face and
+    no finding so far; `fit`, float (n,), is their distance from the centre of their identity's
+    other photos, inf where there is none. `left` counts each identity's faces after the findings
+    so far are corrected.
     """
 
     identities: np.ndarray
-    looks: Looks
+    seen: Observations
     sound: np.ndarray
     fit: np.ndarray
     left: Counter[int]
 
 
-def find(rows: Sequence[IdentityRow], looks: Looks, limits: Limits) -> list[Finding]:
-    """All findings, the worst kind first and in the order of the rows, no row twice."""
+def find(rows: Sequence[IdentityRow], seen: Observations, limits: Limits) -> list[Finding]:
+    """All findings, the worst kind first, then by row; each row has one finding at most."""
     identities = np.array([row.identity for row in rows])
     findings: list[Finding] = []
     named = np.zeros(len(rows), bool)
     for search in (_unreadable, _same_bytes, _one_person, _same_photo, _mislabelled, _too_few):
-        sound = looks.faces & ~named
-        fit = fits(identities, looks.descriptors, sound)
-        gained = (f.label for f in findings if f.label is not None and looks.faces[f.row])
+        sound = seen.faces & ~named
+        fit = fits(identities, seen.descriptors, sound)
+        gained = (f.label for f in findings if f.label is not None and seen.faces[f.row])
         left = Counter(identities[sound].tolist()) + Counter(gained)
-        photos = Labelled(identities, looks, sound, fit, left)
+        photos = Labelled(identities, seen, sound, fit, left)
         found: dict[int, Finding] = {}
         for finding in search(photos, limits):
             found.setdefault(finding.row, finding)
@@ -106,9 +108,9 @@ def find(rows: Sequence[IdentityRow], looks: Looks, limits: Limits) -> list[Find
 
 
 def fits(identities: np.ndarray, vectors: np.ndarray, sound: np.ndarray) -> np.ndarray:
-    """How far each vector is from the mean of the others of its identity, float64 (n,).
+    """The distance of each vector from the mean of its identity's other vectors, float64 (n,).
 
-    Only `sound` rows count; inf for the rest, and for one that has no others.
+    Only `sound` rows count; inf for the others, and for a row that is alone in its identity.
     """
     found = np.full(len(identities), np.inf)
     _, place, counts = np.unique(identities[sound], return_inverse=True, return_counts=True)
@@ -124,11 +126,11 @@ def fits(identities: np.ndarray, vectors: np.ndarray, sound: np.ndarray) -> np.n
 def close_pairs(
     vectors: np.ndarray, spreads: np.ndarray, limit: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of rows that are closer than `limit`: indices (pairs, 2), distances (pairs,).
+    """All pairs of rows closer than `limit`: indices, int (pairs, 2), and distances (pairs,).
 
-    A row stands for one photo, or for several by their centre: `spreads` (n,) is their mean
-    squared distance from it, and the distance the root mean square of that between the photos.
-    In blocks: memory does not grow with the square of the rows.
+    A row is a photo, or the centre of several whose mean squared distance from it is in `spreads`
+    (n,); the distance of two centres is the root mean square of those between their photos. Rows
+    are compared in blocks, so that memory does not grow with their square.
     """
     squares = np.einsum("ij,ij->i", vectors, vectors) + spreads
     pairs = [np.empty((0, 2), int)]
@@ -137,7 +139,7 @@ def close_pairs(
         for left in range(top, len(vectors), BLOCK):
             columns = slice(left, left + BLOCK)
             near = squares[rows, None] + squares[columns] - 2 * vectors[rows] @ vectors[columns].T
-            # Rounding makes it up to 1e-5 too large or small: the distance is computed again.
+            # float32 is off by up to 1e-5 here: candidates are compared again, in float64.
             found = np.argwhere(near < limit**2 + 1e-4) + np.array([top, left])
             pairs.append(found[found[:, 0] < found[:, 1]])
     every = np.concatenate(pairs)
@@ -147,14 +149,14 @@ def close_pairs(
 
 
 def _sums(vectors: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The sum of the vectors of each place, float64."""
+    """The sum of the vectors with the same `place`, float64 (places, n)."""
     sums = np.zeros((place.max(initial=-1) + 1, vectors.shape[1]))
     np.add.at(sums, place, vectors)
     return sums
 
 
 def _people(photos: Labelled) -> People:
-    labels, vectors = photos.identities[photos.sound], photos.looks.descriptors[photos.sound]
+    labels, vectors = photos.identities[photos.sound], photos.seen.descriptors[photos.sound]
     identities, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     centres = _sums(vectors, place) / counts[:, None]
     squares = np.square(vectors - centres[place]).sum(axis=1)
@@ -162,9 +164,9 @@ def _people(photos: Labelled) -> People:
 
 
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """How alike the pictures of each pair are, -1 .. 1.
+    """The correlation of each pair's thumbnails, -1 .. 1, or of one with the other's mirror image.
 
-    Whatever their brightness and contrast, and if one of them is mirrored.
+    The greater of the two; it does not depend on brightness and contrast.
     """
     first, second = (_standard(thumbnails[side]) for side in pairs.T)
     mirrored = second.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(second.shape)
@@ -177,14 +179,14 @@ def _standard(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _unreadable(photos: Labelled, limits: Limits) -> Iterator[Finding]:
-    for row, fault in enumerate(photos.looks.faults):
+    for row, fault in enumerate(photos.seen.faults):
         if fault:
             yield Finding("unreadable", row, None, None, f"{fault}: restore it or remove the row")
 
 
 def _same_bytes(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     alike: dict[str, list[int]] = {}
-    for row, digest in enumerate(photos.looks.digests):
+    for row, digest in enumerate(photos.seen.digests):
         if digest:
             alike.setdefault(digest, []).append(row)
     for rows in alike.values():
@@ -196,11 +198,11 @@ def _same_bytes(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     rows = np.flatnonzero(photos.sound)
-    vectors = photos.looks.descriptors[rows]
+    vectors = photos.seen.descriptors[rows]
     pairs, distances = close_pairs(vectors, np.zeros(len(rows), np.float32), limits.copy_face)
     pairs = rows[pairs]
     alike = photos.identities[pairs[:, 0]] != photos.identities[pairs[:, 1]]
-    alike[alike] = _correlations(photos.looks.thumbnails, pairs[alike]) >= limits.copy_picture
+    alike[alike] = _correlations(photos.seen.thumbnails, pairs[alike]) >= limits.copy_picture
     pairs, distances = pairs[alike], distances[alike]
     for i in np.argsort(distances, kind="stable"):
         kept, wrong = sorted(pairs[i].tolist(), key=lambda row: (photos.fit[row], row))
@@ -212,12 +214,12 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     several = np.flatnonzero(people.counts >= SEVERAL)
     pairs, _ = close_pairs(people.centres[several], people.spreads[several], limits.alike)
     pairs = several[pairs]
-    for group in _joined(pairs.tolist()):
-        # The one with the most photos stays.
+    for group in _connected(pairs, len(people.counts)):
+        # The identity with the most photos keeps its label.
         kept = min(group, key=lambda place: (-people.counts[place], place))
         identity = int(people.identities[kept])
         other = int(np.flatnonzero(photos.identities == identity)[0])
-        for place in group - {kept}:
+        for place in set(group) - {kept}:
             apart = np.square(people.centres[place] - people.centres[kept]).sum()
             distance = float(np.sqrt(apart + people.spreads[[place, kept]].sum()))
             for row in np.flatnonzero(photos.identities == people.identities[place]).tolist():
@@ -225,13 +227,15 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
                 yield Finding("one_person", row, other, distance, remedy, identity)
 
 
-def _joined(pairs: Sequence[Sequence[int]]) -> list[set[int]]:
-    """The groups of all that pairs connect, also by way of others."""
-    groups: dict[int, set[int]] = {}
-    for first, second in pairs:
-        group = groups.get(first, {first}) | groups.get(second, {second})
-        groups |= dict.fromkeys(group, group)
-    return list({id(group): group for group in groups.values()}.values())
+def _connected(pairs: np.ndarray, count: int) -> list[list[int]]:
+    """The groups of 0 .. `count` - 1 that `pairs` (n, 2) connect, also by way of others."""
+    if not len(pairs):
+        return []
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
+    _, groups = connected_components(graph, directed=False)
+    order = np.argsort(groups, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+    return [part.tolist() for part in parts if len(part) > 1]
 
 
 def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
@@ -247,7 +251,7 @@ def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 
 def _likest(photos: Labelled, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the other identity whose photos are nearest, and how far; inf for none."""
+    """For each row the nearest other identity and the distance from it; inf where there is none."""
     people = _people(photos)
     people = People(*(values[people.counts >= SEVERAL] for values in people))
     identities, distances = np.zeros(len(rows), int), np.full(len(rows), np.inf)
@@ -256,7 +260,7 @@ def _likest(photos: Labelled, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     squares = np.square(people.centres).sum(axis=1) + people.spreads
     for start in range(0, len(rows), BLOCK):
         part = slice(start, start + BLOCK)
-        vectors = photos.looks.descriptors[rows[part]].astype(np.float64)
+        vectors = photos.seen.descriptors[rows[part]].astype(np.float64)
         apart = np.square(vectors).sum(axis=1)[:, None] + squares - 2 * vectors @ people.centres.T
         apart[photos.identities[rows[part], None] == people.identities] = np.inf
         identities[part] = people.identities[apart.argmin(axis=1)]

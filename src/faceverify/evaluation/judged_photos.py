@@ -24,7 +24,7 @@ class JudgedPhotos(NamedTuple):
 
     def read(self, name: str) -> bytes:
         """A photo's encoded bytes; MadeFileError, with the name, where it cannot be read."""
-        with aligned_photos.named(name):
+        with aligned_photos.name_in_errors(name):
             return aligned_photos.read(self.folder, name)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -13,22 +13,11 @@ from faceverify.evaluation.summary import ENSEMBLE
 from faceverify.evaluation.verification import VerificationPairs, thetas
 from faceverify.model import features
 from faceverify.model.store import TrainedModel
+from faceverify.verify.verifier_file import Network
 
 # How far, in radians, float16 weights may move theta: less than a hundredth of accept_threshold,
 # so that the app decides as the measured models do, save for pairs this near to it.
 PARITY_LIMIT = 5e-3
-
-
-class ExportedNetwork(Protocol):
-    """The exported file as an app runs it: `verify.verifier_file.Network`."""
-
-    units: int  # N, of an embedding
-
-    def embed(self, canvases: np.ndarray) -> np.ndarray:
-        """Photos, uint8 (B, 218, 218, 3), as embeddings, float32 (B, N)."""
-
-    def compare(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """theta (B,) of pairs of embeddings (B, N), and the members' thetas (B, members)."""
 
 
 def member_thetas(
@@ -42,10 +31,7 @@ def member_thetas(
 
 
 def exported_thetas(
-    network: ExportedNetwork,
-    members: Sequence[str],
-    judged: JudgedPhotos,
-    pairs: VerificationPairs,
+    network: Network, members: Sequence[str], judged: JudgedPhotos, pairs: VerificationPairs
 ) -> dict[str, np.ndarray]:
     """Member, and ENSEMBLE -> theta (P,) of the pairs by the exported file.
 
