@@ -17,12 +17,13 @@ COMMAND = "__main__.py"
 BELOW = {
     "base": (),
     "faces": ("base",),
+    "cards": ("base", "faces"),
     "data": ("base", "faces"),
     "model": ("base", "faces", "data"),
     "verify": ("base", "faces"),
     "evaluation": ("base", "faces", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
-    "runs": ("base", "faces", "data", "model", "evaluation", "audit", "verify"),
+    "runs": ("base", "faces", "cards", "data", "model", "evaluation", "audit", "verify"),
     COMMAND: ("base", "verify"),
 }
 # What an app's backend installs has none of these.

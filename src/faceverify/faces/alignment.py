@@ -59,24 +59,22 @@ def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         linear = matrix[:, :2] / ratio
         shift = matrix[:, 2] + linear @ (0.5 - 0.5 * ratio)
         matrix = np.column_stack([linear, shift])
-    positions, fractions = _fixed_point_map(cv2.invertAffineTransform(matrix))
+    x, y = np.arange(PHOTO_WIDTH)[None, :], np.arange(PHOTO_HEIGHT)[:, None]
+    inverse = cv2.invertAffineTransform(matrix)
+    positions, fractions = fixed_point_map(*(row[0] * x + row[1] * y + row[2] for row in inverse))
     return cv2.remap(photo, positions, fractions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _fixed_point_map(inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The maps of `cv2.remap`: for each aligned pixel its place in the photo, in 1/32 pixels.
+def fixed_point_map(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The maps of `cv2.remap` for places in a photo, float64 (height, width), in 1/32 pixels.
 
-    `inverse`, (2, 3), maps aligned pixels to photo pixels. The maps are whole pixels, int16
-    (218, 178, 2), and fractions, uint16 (218, 178). `cv2.warpAffine` rounds in floating point,
-    in another order on each kind of processor; whole numbers give the same bytes on all.
+    They are whole pixels, int16 (height, width, 2), and fractions, uint16 (height, width).
+    OpenCV's own warps round in floating point, in another order on each kind of processor; whole
+    numbers give the same bytes on all.
     """
-    x, y = np.arange(PHOTO_WIDTH)[None, :], np.arange(PHOTO_HEIGHT)[:, None]
     steps = cv2.INTER_TAB_SIZE
     limit = 2**15 - 1  # whole pixels are stored as int16
-    mapped = [
-        np.rint(np.clip(row[0] * x + row[1] * y + row[2], -limit, limit) * steps).astype(int)
-        for row in inverse
-    ]
+    mapped = [np.rint(np.clip(m, -limit, limit) * steps).astype(int) for m in (x, y)]
     positions = np.stack([m // steps for m in mapped], axis=-1).astype(np.int16)
     fractions = ((mapped[1] % steps) * steps + mapped[0] % steps).astype(np.uint16)
     return positions, fractions
