@@ -82,7 +82,7 @@ def is_figure(value: object) -> bool:
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
-    """`verifier.json` without `metrics` and `parity`; see `verifier_file.Description`."""
+    """`verifier.json` without `metrics` and `parity`; see `verifier_file.VerifierDescription`."""
     landmark_model = DATA / settings.select.landmark_model
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {

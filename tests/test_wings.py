@@ -17,12 +17,13 @@ COMMAND = "__main__.py"
 BELOW = {
     "base": (),
     "faces": ("base",),
+    "cards": ("base", "faces"),
     "data": ("base", "faces"),
     "model": ("base", "faces", "data"),
     "verify": ("base", "faces"),
     "evaluation": ("base", "faces", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
-    "runs": ("base", "faces", "data", "model", "evaluation", "audit", "verify"),
+    "runs": ("base", "faces", "cards", "data", "model", "evaluation", "audit", "verify"),
     COMMAND: ("base", "verify"),
 }
 # What an app's backend installs has none of these.
@@ -33,8 +34,7 @@ PROJECT = re.compile(r"params\.yaml|dvc\.lock|dvc\.yaml|\bdvc\b|make_sample|make
 def faults(source: Path) -> list[str]:
     """Every place of a `src/` that breaks a rule."""
     library = source / "faceverify"
-    # What stands in the package itself, its public names and its command, is above all wings.
-    modules = [path for path in sorted(library.glob("*/*.py")) if path.name != "__init__.py"]
+    modules = [path for path in sorted(library.rglob("*.py")) if path.name != "__init__.py"]
     graph = {module: imports.imported(module, [source]) for module in modules}
     found = [*order_faults(graph, library), *name_faults(modules, library)]
     try:

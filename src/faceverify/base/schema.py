@@ -2,8 +2,8 @@
 
 import math
 import reprlib
-from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -13,7 +13,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from faceverify.base.errors import InputError, MadeFileError
 
@@ -113,7 +112,7 @@ def _said(error: ValidationError) -> str:
     return listed([_complaint(c) for c in complaints[:SHOWN_FAULTS]], len(complaints))
 
 
-def _complaint(complaint: ErrorDetails) -> str:
+def _complaint(complaint: Mapping[str, Any]) -> str:
     # The mark of a key that is itself wrong is no part of the place.
     where = ".".join(str(part) for part in complaint["loc"] if part != "[key]")
     what = {

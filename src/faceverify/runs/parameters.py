@@ -33,6 +33,7 @@ from faceverify.base.schema import (
     checked,
     listed,
 )
+from faceverify.cards.effects import Effects
 from faceverify.runs import dvc_yaml
 
 WeightFile = Annotated[str, Field(pattern=r"^[^\x00]+$")]
@@ -165,6 +166,7 @@ class Parameters(Training):
     ensemble: dict[str, Share]
     evaluate: Evaluate
     capture: Capture
+    card: Effects
 
     @field_validator("ensemble")
     @classmethod
