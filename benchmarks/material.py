@@ -11,9 +11,10 @@ import pandas as pd
 import select_faces
 from faceverify.base import files, workers
 from faceverify.data import annotations, tables
+from faceverify.faces import landmarks
 
 ROOT = Path(__file__).resolve().parents[1]
-PREDICTOR = ROOT / "data/shape_predictor_68_face_landmarks.dat"
+PREDICTOR = ROOT / "data" / landmarks.PREDICTOR
 FACES_EACH = 4
 SEED = 2356
 

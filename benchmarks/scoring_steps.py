@@ -11,8 +11,10 @@ import numpy as np
 from sklearn.metrics import auc, roc_curve
 
 import dlib_route
-import evaluate
-from faceverify.evaluation import metrics, verification
+from faceverify.evaluation import metrics, report, verification
+from faceverify.evaluation.bootstrap import Resampling
+from faceverify.evaluation.judged_photos import SPLITS
+from faceverify.evaluation.summary import BASELINE, ENSEMBLE
 from faceverify.model import features, network
 from faceverify.runs import parameters
 from material import ROOT, SEED, Photos
@@ -56,23 +58,26 @@ def evaluate_models(count: int) -> Rate:
     os.chdir(ROOT)
     settings = parameters.load(ROOT / "params.yaml")
     rng = np.random.default_rng(SEED)
-    pairs = {split: draw_pairs(count, rng) for split in evaluate.SPLITS}
+    pairs = {split: draw_pairs(count, rng) for split in SPLITS}
     part = pairs["val"]
     groups = {}
-    for name in evaluate.GROUPED_BY:
+    for name in report.GROUPED_BY:
         groups |= verification.attribute_groups(rng.random(part.photos.shape) < 0.4, name)
     drawn = {
         name: {split: draw_scores(pairs[split].same, rng) for split in pairs}
-        for name in (*settings.members, evaluate.BASELINE)
+        for name in (*settings.members, BASELINE)
     }
     start = time.perf_counter()
     limits = (settings.threshold, settings.accept_threshold)
-    scores = {name: evaluate.decided(found.get, pairs, limits) for name, found in drawn.items()}
-    scores[evaluate.ENSEMBLE] = evaluate.ensemble_scores(scores, settings.ensemble, pairs, settings)
+    scores = {name: report.score_splits(found.get, pairs, limits) for name, found in drawn.items()}
+    scores[ENSEMBLE] = report.ensemble_scores(scores, settings.ensemble, pairs, limits)
+    resampling = Resampling(settings.evaluate.resamples, settings.seed)
     details = {
-        name: evaluate.details_of(found, pairs, groups, settings) for name, found in scores.items()
+        name: report.model_report(found, pairs, groups, resampling)
+        for name, found in scores.items()
     }
-    evaluate.weightings(scores, pairs, details, settings)
+    aucs = {name: details[name]["train"]["auc"] for name in settings.members}
+    report.weightings(scores, settings.ensemble, pairs, aucs, resampling)
     return Rate(time.perf_counter() - start, 0)
 
 
@@ -93,10 +98,11 @@ def resample(count: int) -> tuple[Rate, Rate]:
     rng = np.random.default_rng(SEED)
     pairs = draw_pairs(count, rng)
     scores = draw_scores(pairs.same, rng)
-    decision = verification.Decision(0.5, 0.6, metrics.fitted_threshold(scores, pairs.same))
+    thresholds = metrics.Thresholds(0.5, 0.6, metrics.fitted_threshold(scores, pairs.same))
 
     def ours() -> int:
-        verification.figures(scores, pairs, decision, RESAMPLES, SEED)
+        resampling = Resampling(RESAMPLES, SEED)
+        metrics.measure(scores, pairs.same, pairs.identities, thresholds, resampling)
         return RESAMPLES
 
     def theirs() -> int:

@@ -18,6 +18,7 @@ import numpy as np
 
 import train
 from faceverify.data import landmark_range
+from faceverify.faces.landmarks import LANDMARK_NUMBERS
 from faceverify.model import network
 from faceverify.runs import parameters
 
@@ -55,7 +56,7 @@ def prepare(settings: parameters.Training) -> tuple[keras.Model, float]:
     """The compiled model of the stage, and the operations that a photo takes in a step."""
     strategy = train.strategy_of_devices()
     trained = train.build(settings, settings.seed, strategy)
-    limits = landmark_range.LandmarkRange(np.zeros(network.LANDMARK_NUMBERS), np.full(136, 218.0))
+    limits = landmark_range.LandmarkRange(*(np.full(LANDMARK_NUMBERS, end) for end in (0.0, 218.0)))
     siamese = train.build_siamese(settings, trained, strategy, limits)
     return siamese, PASSES * forward_operations(trained.brain)
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 import recipe
-from faceverify.base import errors, files
+from faceverify.base import digests, errors, files
 from faceverify.runs import imports
 
 
@@ -18,7 +18,7 @@ def run_hash(script: Path, *parts: str | Path) -> str:
     The code is the script's and that of all modules that it imports.
     """
     code = imports.code_of(script.absolute())
-    return files.sha256(*parts, recipe.HELD_OUT, *files.folder_files(recipe.LABELS), *code)
+    return digests.sha256(*parts, recipe.HELD_OUT, *files.folder_files(recipe.LABELS), *code)
 
 
 class Checkpoint:

@@ -33,7 +33,7 @@ def main() -> None:
     parameters = recipe.read()
     data = recipe.DATA
     photos = pd.concat([_listed(data / name) for name in parameters.sets], ignore_index=True)
-    models = (data / recipe.LANDMARK_MODEL, data / recipe.DESCRIPTOR_MODEL)
+    models = (data / landmarks.PREDICTOR, data / dlib_descriptor.NETWORK)
     for model in models:
         if not model.is_file():
             raise errors.InputError(f"pretrain/{model} is missing; see pretrain/README.md")
@@ -51,7 +51,7 @@ def _listed(folder: Path) -> pd.DataFrame:
     """The photos of one set: `photo`, its path below data/, and `identity`."""
     identities = annotations.read_identities(folder / "identity_CelebA.txt")
     photos = [
-        files.inside(folder / "img_align_celeba", name).relative_to("data").as_posix()
+        files.path_inside(folder / "img_align_celeba", name).relative_to("data").as_posix()
         for name in identities
     ]
     return pd.DataFrame({"photo": photos, "identity": identities.values()})

@@ -12,8 +12,6 @@ from faceverify.base import errors
 from faceverify.runs import parameters
 from faceverify.runs.parameters import Count, Group, MemberName, Number, Seed, Share, Weight
 
-LANDMARK_MODEL = "shape_predictor_68_face_landmarks.dat"
-DESCRIPTOR_MODEL = "dlib_face_recognition_resnet_model_v1.dat"
 DATA = Path("data")
 LABELS = Path("labels")
 START = Path("start")

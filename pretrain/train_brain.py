@@ -24,7 +24,8 @@ from tqdm import tqdm
 import student as students
 from checkpoint import Checkpoint, run_hash
 from faceverify.evaluation import verification
-from faceverify.model.network import build_brain, load_weights, write_checksum
+from faceverify.model.network import build_brain
+from faceverify.model.weight_files import load_weights, write_checksum
 from faceverify.runs import script
 from people import HeldOut, learnt_and_unseen, mixed_with_person
 from views import Views

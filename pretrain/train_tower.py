@@ -32,7 +32,8 @@ from faceverify.evaluation import verification
 from faceverify.faces.aligned_photos import decode
 from faceverify.model import features
 from faceverify.model.losses import landmark_loss
-from faceverify.model.network import Tower, angle, build_brain, build_tower, write_checksum
+from faceverify.model.network import Tower, angle, build_brain, build_tower
+from faceverify.model.weight_files import write_checksum
 from faceverify.runs import script
 from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen
 from views import augmented, view_of

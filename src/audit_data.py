@@ -14,13 +14,13 @@ if __name__ == "__main__":
     errors.begin()
 
 from faceverify.audit import observations, report_page, rules
-from faceverify.base import cells, files
+from faceverify.base import files, output
 from faceverify.data import annotations
 from faceverify.data.annotations import IdentityRow
+from faceverify.faces import dlib_descriptor
 from faceverify.runs import parameters, script
 
 AUDIT, CACHE = Path("audit"), Path(".cache")
-NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 # The exit codes; 2 is an error, as in every script.
 CLEAN, FOUND = 0, 1
 SHOWN = 20
@@ -54,8 +54,10 @@ def main() -> None:
 
     lists, folder = data / "identity_CelebA.txt", data / "img_align_celeba"
     rows = annotations.read_identity_rows(lists)
-    models = observations.Models(data / settings.select.landmark_model, data / NETWORK)
-    seen = observations.look_at_all(folder, [row.photo for row in rows], models, CACHE)
+    models = observations.Models(
+        data / settings.select.landmark_model, data / dlib_descriptor.NETWORK
+    )
+    seen = observations.observe_all(folder, [row.photo for row in rows], models, CACHE)
     limits = rules.Limits(
         **settings.audit.model_dump(), faces_per_identity=settings.select.faces_per_identity
     )
@@ -82,7 +84,7 @@ def cells_of(finding: rules.Finding, rows: Sequence[IdentityRow], lists: Path) -
         other = rows[finding.other]
         found += [f"{lists}:{other.line}", other.photo, str(other.identity)]
     found.append("" if finding.distance is None else f"{finding.distance:.3f}")
-    return [cells.plain(cell) for cell in (*found, finding.remedy)]
+    return [output.spreadsheet_cell(cell) for cell in (*found, finding.remedy)]
 
 
 def tell(

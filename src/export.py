@@ -1,4 +1,4 @@
-"""Stage 5: the ensemble as one LiteRT file, with what an app must know of it beside it."""
+"""Stage 5: the ensemble as one LiteRT file, beside it a JSON file with what an app must know."""
 
 import argparse
 import hashlib
@@ -15,24 +15,19 @@ if __name__ == "__main__":
 
 backend.start()
 
-import numpy as np
-from tqdm import tqdm
-
-from faceverify.base import files
-from faceverify.evaluation.judged_photos import Photos, load_pairs, member_outputs
-from faceverify.evaluation.verification import VerificationPairs, thetas
+from faceverify.base import digests, files
+from faceverify.evaluation.judged_photos import load_pairs
+from faceverify.evaluation.parity import exported_thetas, member_thetas, parity_report
+from faceverify.evaluation.summary import ENSEMBLE
 from faceverify.faces import aligned_photos
 from faceverify.faces.alignment import CANONICAL_POINTS
-from faceverify.model import features, litert, store
+from faceverify.model import litert, store
 from faceverify.runs import lock, members, parameters, script
 from faceverify.verify.verifier_file import FORMAT, Alignment, Network
 
-DATA, MODELS, CACHE, METRICS = Path("data"), Path("models"), Path(".cache"), Path("metrics")
+DATA, PREPARED, MODELS = Path("data"), Path("prepared"), Path("models")
+CACHE, METRICS = Path(".cache"), Path("metrics")
 MODEL, DESCRIPTION = MODELS / "verifier.tflite", MODELS / "verifier.json"
-# How far, in radians, float16 weights may move theta: less than a hundredth of accept_threshold,
-# so that the app decides as the measured models do, save for pairs this near to it.
-PARITY_LIMIT = 5e-3
-ENSEMBLE = "ensemble"
 LICENCES = [
     "CelebA, whose photos the model or its brain is trained on, is for non-commercial research "
     "and may not be redistributed; the model carries the same limits.",
@@ -41,11 +36,11 @@ LICENCES = [
 
 
 def main() -> None:
-    """Export the ensemble, measure it against the models that it was made of, write it."""
+    """Convert the ensemble, check its theta against that of its models, and write both files."""
     settings = parameters.load(Path("params.yaml"))
     lock.claim("export")
-    judged, pairs = load_pairs(settings.evaluate.genuine_per_identity, settings.seed)
-    earned = read_metrics()
+    judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
+    figures = read_metrics()
     trained = {
         name: store.load(members.MODELS / name)
         for name, weight in settings.ensemble.items()
@@ -54,11 +49,11 @@ def main() -> None:
     weights = [settings.ensemble[name] for name in trained]
     exported = litert.convert(list(trained.values()), weights)
 
-    expected = member_thetas(trained, judged, pairs["val"])
+    expected = member_thetas(trained, judged, pairs["val"], CACHE)
     found = exported_thetas(Network(exported), list(trained), judged, pairs["val"])
     expected[ENSEMBLE] = sum(settings.ensemble[name] * theta for name, theta in expected.items())
-    parity = compared(expected, found, settings.accept_threshold)
-    description = describe(exported, trained, settings) | {"metrics": earned, "parity": parity}
+    parity = parity_report(expected, found, settings.accept_threshold)
+    description = describe(exported, trained, settings) | {"metrics": figures, "parity": parity}
     with files.replacing(MODEL) as temporary:
         temporary.write_bytes(exported)
     files.write_json(DESCRIPTION, description, indent=2)
@@ -70,7 +65,7 @@ def main() -> None:
 
 
 def read_metrics() -> dict[str, float | None]:
-    """The ensemble's figures, as `evaluate` has measured them."""
+    """The ensemble's figures on val that `evaluate` wrote; MadeFileError where they are none."""
     path = METRICS / "summary.json"
     summary = files.read_json(path)
     figures = summary.get(ENSEMBLE) if isinstance(summary, dict) else None
@@ -80,63 +75,14 @@ def read_metrics() -> dict[str, float | None]:
 
 
 def is_figure(value: object) -> bool:
-    """Whether a value is a rate, or nothing where it is undefined."""
+    """Whether a value is a number in [0, 1], or None for an undefined figure."""
     return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
-
-
-def member_thetas(
-    members: dict[str, store.TrainedModel], judged: Photos, pairs: VerificationPairs
-) -> dict[str, np.ndarray]:
-    """theta of the pairs by member, as the float32 models have it."""
-    return {
-        name: thetas(member_outputs(member, judged, CACHE)[0], pairs.photos)
-        for name, member in members.items()
-    }
-
-
-def exported_thetas(
-    network: Network, names: list[str], judged: Photos, pairs: VerificationPairs
-) -> dict[str, np.ndarray]:
-    """theta of the pairs by member, and the ensemble's, as the exported file has it."""
-    rows, places = np.unique(pairs.photos, return_inverse=True)
-    embeddings = np.empty((len(rows), network.units), np.float32)
-    size = features.BATCH_SIZE
-    for start in tqdm(range(0, len(rows), size), "Running the export", unit="batch", disable=None):
-        part = slice(start, start + size)
-        batch = [judged.names[row] for row in rows[part]]
-        canvases = features.canvases([judged.read(name) for name in batch], batch)
-        embeddings[part] = network.embed(canvases)
-    first, second = places.reshape(pairs.photos.shape).T
-    theta, by_member = network.compare(embeddings[first], embeddings[second])
-    return dict(zip(names, by_member.T, strict=True)) | {ENSEMBLE: theta}
-
-
-def compared(
-    expected: dict[str, np.ndarray], found: dict[str, np.ndarray], threshold: float
-) -> dict[str, Any]:
-    """How far the exported file's theta is from the models'; InputError when it is too far."""
-    far = {name: np.abs(expected[name] - found[name]).max(initial=0) for name in expected}
-    for name, delta in far.items():
-        if not delta <= PARITY_LIMIT:  # NaN too
-            raise errors.InputError(
-                f"theta of {name} is up to {delta:.6f} radians off in the exported file, more "
-                f"than {PARITY_LIMIT:g}; the members' weights do not bear float16"
-            )
-    changed = (expected[ENSEMBLE] < threshold) != (found[ENSEMBLE] < threshold)
-    outside = changed & (np.abs(expected[ENSEMBLE] - threshold) > PARITY_LIMIT)
-    return {
-        "pairs": len(changed),
-        "limit": PARITY_LIMIT,
-        "max_delta_theta": {name: round(float(delta), 6) for name, delta in far.items()},
-        "changed_decisions": int(changed.sum()),
-        "changed_outside": int(outside.sum()),
-    }
 
 
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
-    """What `verifier.json` says, but for the figures; see `verifier_file.Description`."""
+    """`verifier.json` without `metrics` and `parity`; see `verifier_file.Description`."""
     landmark_model = DATA / settings.select.landmark_model
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {
@@ -148,7 +94,7 @@ def describe(
         },
         "landmark_model": {
             "file": landmark_model.name,
-            "sha256": files.digest(landmark_model),
+            "sha256": digests.digest(landmark_model),
             "bytes": landmark_model.stat().st_size,
         },
         "input": {
@@ -171,7 +117,7 @@ def describe(
         ],
         "capture": settings.capture.model_dump(),
         "licences": LICENCES,
-        "inputs": {path.as_posix(): files.digest(path) for path in inputs},
+        "inputs": {path.as_posix(): digests.digest(path) for path in inputs},
     }
 
 

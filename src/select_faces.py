@@ -110,7 +110,7 @@ def write(folder: Path, found: dict[int, list[selection.Face]], report: dict) ->
         for identity, faces in found.items():
             for k, face in enumerate(faces):
                 name = f"{identity}-{k}{Path(face.source).suffix}"
-                shutil.copyfile(files.inside(folder, face.source), selected / name)
+                shutil.copyfile(files.path_inside(folder, face.source), selected / name)
                 rows.append((name, identity, face.source))
                 points[name] = face.landmarks
     files.write_json(PREPARED / "selected.json", points)

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from dvclive import Live
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
@@ -58,17 +58,7 @@ def main() -> None:
         split: training.PairBatches(pairs, inputs, settings.batch_size, *orders[split], replicas)
         for split, pairs in records.items()
     }
-    with Live(str(members.CURVES / member), dvcyaml=False, save_dvc_exp=False) as live:
-        training.fit(
-            siamese,
-            batches["train"],
-            batches["val"],
-            settings.epochs,
-            progress,
-            report=lambda logs: log_epoch(live, logs, settings.epochs),
-        )
-        live.summary["kept_epoch"] = progress.best_epoch + 1
-        live.make_summary()
+    fit(siamese, batches, settings.epochs, progress, members.CURVES / member)
     # Beside the curves, not in the model: equal models have equal bytes, wherever they were made.
     files.write_json(members.CURVES / member / "environment.json", environment.record(), indent=2)
     store.save(members.MODELS / member, trained)
@@ -165,6 +155,27 @@ def feature_inputs(brain: keras.Model, records: dict[str, PairRecords]) -> train
     return lambda batch, slot: values[[row_of[getattr(r, f"source{slot}")] for r in batch]]
 
 
+def fit(
+    siamese: keras.Model,
+    batches: dict[str, training.PairBatches],
+    epochs: int,
+    progress: training.Progress,
+    curves: Path,
+) -> None:
+    """Train to the last epoch, and write the figures of each epoch into the folder `curves`."""
+    with Live(str(curves), dvcyaml=False, save_dvc_exp=False) as live:
+        training.fit(
+            siamese,
+            batches["train"],
+            batches["val"],
+            epochs,
+            progress,
+            report=lambda logs: log_epoch(live, logs, epochs),
+        )
+        live.summary["kept_epoch"] = progress.best_epoch + 1
+        live.make_summary()
+
+
 def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -> str:
     """The hash of everything that the run depends on; a stopped run is taken up under it only."""
     code = imports.code_of(Path(__file__).absolute())
@@ -172,7 +183,7 @@ def run_hash(settings: parameters.Training, brain: keras.Model, replicas: int) -
         path for s in ("train", "val") for path in files.folder_files(PREPARED / f"{s}.tfrecord")
     ]
     versions = f"{tf.__version__} {keras.version()} {np.__version__} {replicas}"
-    return files.sha256(
+    return digests.sha256(
         versions, settings.model_dump_json(), features.fingerprint(brain), *code, *data
     )
 

@@ -46,7 +46,7 @@ def main() -> None:
             part = table[table.split == split]
             part = part.iloc[rng.permutation(len(part))]
             sizes = [
-                sum(files.inside(PREPARED / "paired", name).stat().st_size for name in names)
+                sum(files.path_inside(PREPARED / "paired", name).stat().st_size for name in names)
                 for names in zip(part["first"], part["second"], strict=True)
             ]
             made = records(part, numbers, limits)
@@ -78,7 +78,7 @@ def records(
 
 def photo(name: str) -> bytes:
     """A photo of a pair, encoded as it is."""
-    with aligned_photos.named(name):
+    with aligned_photos.name_in_errors(name):
         return aligned_photos.read(PREPARED / "paired", name)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import yaml
 
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.faces.alignment import CANONICAL_POINTS
 from faceverify.model import litert, network, store
 from faceverify.verify.verifier_file import FORMAT, Alignment
@@ -50,7 +50,7 @@ def describe(exported: bytes, predictor: Path, limits: dict) -> dict:
         "model": {"file": "verifier.tflite", "sha256": digest, "bytes": len(exported)},
         "landmark_model": {
             "file": predictor.name,
-            "sha256": files.digest(predictor),
+            "sha256": digests.digest(predictor),
             "bytes": predictor.stat().st_size,
         },
         "input": {

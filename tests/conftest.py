@@ -19,12 +19,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Files of tests that take minutes each.
-LONGEST = ("test_workflow.py", "test_experiments.py")
+LONGEST = ("test_workflow.py", "test_experiments.py", "test_training.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the tests that are not asked for are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files, so that at the end no core waits for another."""
+    """Begin with the longest files, so that at the end no core waits for another.
+
+    What runs the pipeline once more, in a copy of the clone, is slow.
+    """
     items.sort(key=lambda item: item.path.name not in LONGEST)
+    for item in items:
+        if "workspace" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

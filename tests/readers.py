@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.base.errors import InputError
 from hostile import NAMES, NUMBERS, damaged, json_bombs, yaml_bombs
 
@@ -356,7 +356,7 @@ def photos_of_the_data(folder: Path) -> Reader:
     from faceverify.faces import aligned_photos
 
     def read(path: Path) -> None:
-        with aligned_photos.named(path):
+        with aligned_photos.name_in_errors(path):
             photo = aligned_photos.decode_aligned(aligned_photos.read(path.parent, path.name))
         assert photo.shape == (218, 178, 3)
 
@@ -370,7 +370,7 @@ def pretraining_photos(folder: Path) -> Reader:
     from faceverify.faces import aligned_photos
 
     def read(path: Path) -> None:
-        with aligned_photos.named(path):
+        with aligned_photos.name_in_errors(path):
             photo = aligned_photos.decode(aligned_photos.read(path.parent, path.name))
         assert photo.ndim == 3
         assert photo.shape[0] * photo.shape[1] <= aligned_photos.MAX_PIXELS
@@ -421,9 +421,9 @@ def landmark_model(folder: Path) -> Reader:
         packed = path.with_name(f"{path.name}.bz2") if data.startswith(b"BZ") else path
         packed.write_bytes(data)
         beside = path.with_name(f"{packed.name}.sha256")
-        beside.write_text(f"{files.sha256(b'')}  {packed.name}\n")
+        beside.write_text(f"{digests.sha256(b'')}  {packed.name}\n")
         if data in seeds:
-            beside.write_text(f"{files.digest(packed)}  {packed.name}\n")
+            beside.write_text(f"{digests.digest(packed)}  {packed.name}\n")
         landmarks.check_predictor(packed)
         raise AssertionError("no model was refused")
 
@@ -580,16 +580,16 @@ def foreign_weights(folder: Path) -> Reader:
     import h5py
     import numpy as np
 
-    from faceverify.model import network
+    from faceverify.model import network, weight_files
 
     sizes = network.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
     tower = network.build_tower((14, 14, 3), sizes, 1)
-    network.save_weights(tower, folder / "whole.weights.h5")
-    network.save_weights(tower, folder / "outside.weights.h5")
+    weight_files.save_weights(tower, folder / "whole.weights.h5")
+    weight_files.save_weights(tower, folder / "outside.weights.h5")
     seed = (folder / "whole.weights.h5").read_bytes()
 
     def read(path: Path) -> None:
-        network.load_weights(tower, path)
+        weight_files.load_weights(tower, path)
         assert all(np.isfinite(weight).all() for weight in tower.get_weights())
 
     @st.composite
@@ -639,13 +639,13 @@ def foreign_weights(folder: Path) -> Reader:
 def pretrained_weights(folder: Path) -> Reader:
     import shutil
 
-    from faceverify.model import network
+    from faceverify.model import network, weight_files
 
     sizes = network.Tower(2, [6, 5], [4, 3], dropout=0.1, l2=0.0)
     tower = network.build_tower((14, 14, 3), sizes, 1)
     whole = folder / "tower.weights.h5"
-    network.save_weights(tower, whole)
-    network.write_checksum(whole)
+    weight_files.save_weights(tower, whole)
+    weight_files.write_checksum(whole)
 
     def read(path: Path) -> None:
         if not path.with_name(f"{path.name}.sha256").exists():
@@ -715,7 +715,7 @@ def training_progress(folder: Path) -> Reader:
 def kept_looks(folder: Path) -> Reader:
     import numpy as np
 
-    from faceverify.audit.observations import Models, look_at_all
+    from faceverify.audit.observations import Models, observe_all
 
     models = Models(
         SAMPLE / "shape_predictor_68_face_landmarks.dat",
@@ -725,11 +725,11 @@ def kept_looks(folder: Path) -> Reader:
 
     def looked() -> list:
         return [
-            np.asarray(a) for a in look_at_all(SAMPLE / "img_align_celeba", photos, models, folder)
+            np.asarray(a) for a in observe_all(SAMPLE / "img_align_celeba", photos, models, folder)
         ]
 
     whole = looked()
-    (store,) = folder.rglob("looks.sqlite")
+    (store,) = folder.rglob("observations.sqlite")
     seed = store.read_bytes()
 
     def read(path: Path) -> None:
@@ -741,7 +741,7 @@ def kept_looks(folder: Path) -> Reader:
             raise InputError(f"{path}: {error}") from None
         assert all(map(np.array_equal, found, whole))
 
-    return Reader("looks.sqlite", [seed], read, share=0.2)
+    return Reader("observations.sqlite", [seed], read, share=0.2)
 
 
 # What an app has; `app` is a folder with an exported verifier.
@@ -827,7 +827,7 @@ def kept_embeddings(app: Path) -> Reader:
     from contextlib import closing
 
     from faceverify.verify import pair_list
-    from faceverify.verify.embedding_store import Embedded
+    from faceverify.verify.embedding_store import EmbeddingStore
     from faceverify.verify.verifier import Verifier
 
     verifier = Verifier.load(app / "models/verifier.json")
@@ -835,11 +835,11 @@ def kept_embeddings(app: Path) -> Reader:
     pairs = app / "kept-pairs.csv"
     rows = [",".join(cells) for cells in [pair_list.SLOTS, *itertools.pairwise(shots)]]
     pairs.write_text("\n".join(rows))
-    made_by = files.sha256(verifier.description.model_dump_json(), str(False))
+    made_by = digests.sha256(verifier.description.model_dump_json(), str(False))
     progress = app / ".kept.tmp-progress"
-    with closing(Embedded(progress, made_by)) as embedded:
-        embedded.expect((shot, slot) for shot in shots for slot in pair_list.SLOTS)
-        pair_list._embed(verifier, embedded, False)
+    with closing(EmbeddingStore(progress, made_by)) as store:
+        store.expect((shot, slot) for shot in shots for slot in pair_list.SLOTS)
+        pair_list._embed(verifier, store, False)
     seed = progress.read_bytes()
     pair_list.score(verifier, pairs, app / "kept.csv", 0.6)
     scores = (app / "kept.csv").read_bytes()

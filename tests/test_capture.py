@@ -44,14 +44,14 @@ def photos(request):
 def find(sample):
     """`find_face` with the shipped limits."""
 
-    def call(photo: np.ndarray | Photo, **options) -> capture.Face:
+    def call(photo: np.ndarray | Photo, **options) -> capture.FoundFace:
         photo = photo if isinstance(photo, Photo) else Photo(np.ascontiguousarray(photo), 1)
         return find_face(photo, sample / PREDICTOR, LIMITS, **options)
 
     return call
 
 
-def off(face: capture.Face) -> float:
+def off(face: capture.FoundFace) -> float:
     """How far the five points lie from where they were put, in inter-ocular distances."""
     corner = (WIDTH - round(178 * FACTOR)) / 2, (HEIGHT - round(218 * FACTOR)) / 2
     expected = alignment.CANONICAL_POINTS * FACTOR + corner
@@ -108,7 +108,7 @@ def test_a_tilted_face_is_levelled(photos, find, degrees):
         assert off(face._replace(points=back)) < 0.25
 
 
-def alignment_angle(face: capture.Face) -> float:
+def alignment_angle(face: capture.FoundFace) -> float:
     """By how many degrees the line between the eyes leans."""
     right, left = alignment.five_points(face.points)[:2]
     return float(np.degrees(np.arctan2(*(left - right)[::-1])))

@@ -7,6 +7,8 @@ import pytest
 
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 FIGURES = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
 NAMES = ("ja-dropout-1", "ja-dropout-2")
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.base.errors import InputError
 from faceverify.model import features, litert, store
 from faceverify.model.network import Tower, angle, build_brain, build_tower, join
@@ -267,13 +267,15 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
     assert description.metrics == {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
     named = description.landmark_model
     assert (named.file, named.bytes) == (PREDICTOR, 16)
-    assert named.sha256 == files.digest(after / "data" / PREDICTOR)
+    assert named.sha256 == digests.digest(after / "data" / PREDICTOR)
     assert set(description.inputs) == {
         f"models/members/{name}/{part}"
         for name in WEIGHTS
         for part in ("brain.weights.h5", "model.json", "tower.weights.h5")
     }
-    assert all(files.digest(after / name) == digest for name, digest in description.inputs.items())
+    assert all(
+        digests.digest(after / name) == digest for name, digest in description.inputs.items()
+    )
     parity = description.parity
     assert parity.pairs == 18  # 3 people x 3 genuine pairs, as many impostor pairs
     assert set(parity.max_delta_theta) == {*WEIGHTS, "ensemble"}
@@ -367,7 +369,7 @@ def test_bytes_that_are_no_model_are_named_even_when_described(copied, data):
     file = copied.with_name("verifier.tflite")
     file.write_bytes(data)
     description = json.loads(copied.read_text())
-    description["model"] |= {"sha256": files.digest(file), "bytes": max(len(data), 1)}
+    description["model"] |= {"sha256": digests.digest(file), "bytes": max(len(data), 1)}
     copied.write_text(json.dumps(description))
     assert fault(copied).startswith(f"{file} is no verifier: ")
 

@@ -9,6 +9,7 @@ from scipy.stats import norm
 
 from faceverify.data import annotations
 from faceverify.evaluation import fairness, metrics
+from faceverify.evaluation.bootstrap import Resampling
 from faceverify.evaluation.verification import attribute_groups
 from faceverify.faces import dlib_descriptor
 from faceverify.faces.aligned_photos import decode_aligned
@@ -49,9 +50,9 @@ def found_in(people, rates, seed, factor=FACTOR):
     """The groups' rates and the report on one such population."""
     scores, same, numbers, present = population(people, rates, seed)
     groups = attribute_groups(present, "Tall")
-    options = {"threshold": 0.0, "resamples": 100, "seed": seed}
+    options = {"threshold": 0.0, "resampling": Resampling(100, seed)}
     known = metrics.group_error_rates(scores, same, numbers, groups, **options)
-    contrast = {"Tall": tuple(groups[name] for name in fairness.compared("Tall"))}
+    contrast = {"Tall": tuple(groups[name] for name in fairness.compared_groups("Tall"))}
     shares = metrics.fmr_shares(scores, same, numbers, contrast, **options)
     return known, fairness.report(known, shares, factor)
 
@@ -141,9 +142,9 @@ def test_the_attributes_of_real_photos_make_groups_with_a_verdict(celeba, sample
     scores = np.linalg.norm(described[photos[:, 0]] - described[photos[:, 1]], axis=1)
     marks = {a: attributes.column(a)[[row[n] for n in names]][photos] for a in ATTRIBUTES}
     groups = {k: v for a in ATTRIBUTES for k, v in attribute_groups(marks[a], a).items()}
-    options = {"threshold": dlib_descriptor.THRESHOLD, "resamples": 200, "seed": 1}
+    options = {"threshold": dlib_descriptor.THRESHOLD, "resampling": Resampling(200, 1)}
     known = metrics.group_error_rates(scores, same, identities, groups, **options)
-    contrasts = {a: tuple(groups[side] for side in fairness.compared(a)) for a in ATTRIBUTES}
+    contrasts = {a: tuple(groups[side] for side in fairness.compared_groups(a)) for a in ATTRIBUTES}
     shares = metrics.fmr_shares(scores, same, identities, contrasts, **options)
     report = fairness.report(known, shares, FACTOR)
     for a in ATTRIBUTES:

@@ -23,6 +23,8 @@ import yaml
 from helpers import ROOT
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 # DVC's list of the processes that read or write each path.
 RWLOCK = ".dvc/tmp/rwlock"
 
@@ -167,7 +169,7 @@ class Workspace:
         self._is_back(self.clone.dvc("repro"))
 
     def recovers_once_mended(self) -> str | None:
-        """Like `recovers`, but what DVC was killed in writing may want README's remedy first.
+        """Like `recovers`, but what DVC was killed in writing may want a remedy first.
 
         DVC writes `dvc.lock` and its list of who reads and writes in place, so that a kill in that
         instant leaves a part, and a plain `dvc repro` may refuse it. Anything but a part, such as

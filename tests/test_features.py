@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.base.cache import stored
 from faceverify.base.errors import InputError, UnusableError
 from faceverify.faces.aligned_photos import decode_aligned, to_canvas
@@ -159,7 +159,7 @@ def test_the_brain_runs_once_for_equal_photos_by_whatever_names(brain, photos, t
     rows_on_disk = np.load(path)
     rows_on_disk[:, 0, 0, 0] = 77
     np.save(path, rows_on_disk)
-    files.seal(path)
+    digests.seal(path)
     expected[:, 0, 0, 0] = 77
 
     others = [f"paired-{name}" for name in reversed(names)]

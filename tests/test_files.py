@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.base.errors import InputError
 from helpers import ROOT
 
@@ -105,18 +105,18 @@ def test_what_is_no_temporary_stays(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"x" * 100_000])
 def test_a_sealed_file_is_whole_until_a_bit_of_it_changes(tmp_path, content):
     path = tmp_path / "some.npz"
-    assert not files.is_whole(path)
+    assert not digests.is_whole(path)
     path.write_bytes(content)
-    assert not files.is_whole(path)
-    files.seal(path)
-    assert files.is_whole(path)
+    assert not digests.is_whole(path)
+    digests.seal(path)
+    assert digests.is_whole(path)
     sealed = path.read_bytes()
     assert sealed.startswith(content)
     assert len(sealed) == len(content) + 32
     changes = [sealed[:-1], sealed + b"\0", bytes([sealed[0] ^ 1]) + sealed[1:]]
     for changed in changes:
         path.write_bytes(changed)
-        assert not files.is_whole(path)
+        assert not digests.is_whole(path)
 
 
 def test_content_is_that_of_a_regular_file_of_limited_size(tmp_path):
@@ -141,7 +141,7 @@ def test_links_in_a_circle_are_an_error_of_the_system(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(OSError, match="symbolic links"):
-        files.content(files.inside(tmp_path, "a"), 5)
+        files.content(files.path_inside(tmp_path, "a"), 5)
 
 
 def test_json_of_a_device_is_refused(tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from faceverify.base import files
+from faceverify.base import digests
 from helpers import PREDICTOR, ROOT, error_line, run_script
 from hostile import yaml_bombs
 
@@ -174,7 +174,7 @@ def contents(folder: Path) -> dict[str, str]:
     """Every file below a folder, but for what commands keep to themselves, by its hash."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     ours = (path for path in paths if not {".git", ".dvc", ".cache"} & set(path.parts))
-    return {str(path): files.digest(path) for path in ours}
+    return {str(path): digests.digest(path) for path in ours}
 
 
 @pytest.mark.fuzz

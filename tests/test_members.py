@@ -45,6 +45,7 @@ def stale(clone: Clone) -> set[str]:
     return set(clone.json("status", "--json"))
 
 
+@pytest.mark.slow
 def test_a_member_comes_and_goes_by_params_yaml_alone(clone, tmp_path):
     made = clone.copy(tmp_path / "clone")
 

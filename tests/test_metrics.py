@@ -1,4 +1,4 @@
-"""Tests of evaluation.metrics, against scikit-learn and against pairs that are really repeated."""
+"""Tests of evaluation.metrics and bootstrap, against scikit-learn and really repeated pairs."""
 
 # The names of the tests say what they check.
 
@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from faceverify.evaluation import metrics
+from faceverify.evaluation import bootstrap, metrics
+from faceverify.evaluation.bootstrap import Resampling
+from faceverify.evaluation.metrics import Thresholds
 
 NAMES = [
     "accuracy",
@@ -21,7 +23,7 @@ NAMES = [
     "tar_at_fmr_1pct",
     "tar_at_fmr_0.1pct",
 ]
-THRESHOLDS = {"threshold": 1.0, "accept_threshold": 0.8, "fitted_threshold": 1.1}
+THRESHOLDS = Thresholds(threshold=1.0, accept_threshold=0.8, fitted_threshold=1.1)
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +45,9 @@ def made_pairs(count=400, people=30, decimals=1, seed=5):
 
 
 def measured(scores, same, identities, **changes):
-    options = {**THRESHOLDS, "resamples": 40, "seed": 11, **changes}
-    return metrics.measure(np.array(scores), np.array(same, bool), np.array(identities), **options)
+    resampling = Resampling(changes.pop("resamples", 40), changes.pop("seed", 11))
+    pairs = np.array(scores), np.array(same, bool), np.array(identities)
+    return metrics.measure(*pairs, THRESHOLDS._replace(**changes), resampling)
 
 
 def pairs_of(genuine, impostor):
@@ -75,10 +78,10 @@ def brute_eer(points):
 
 def brute_figures(scores, same, limits=(0.01, 0.001)):
     points = brute_points(scores, same)
-    accept = scores < THRESHOLDS["accept_threshold"]
+    accept = scores < THRESHOLDS.accept_threshold
     found = [
-        np.mean((scores < THRESHOLDS["threshold"]) == same),
-        np.mean((scores < THRESHOLDS["fitted_threshold"]) == same),
+        np.mean((scores < THRESHOLDS.threshold) == same),
+        np.mean((scores < THRESHOLDS.fitted_threshold) == same),
         roc_auc_score(same, -scores),
         brute_eer(points),
         np.mean(accept[~same]),
@@ -146,7 +149,7 @@ def test_a_score_equal_to_the_threshold_is_refused():
     over = measured(*pairs, threshold=above, fitted_threshold=0.5, accept_threshold=above)
     assert [over[name] for name in names] == [1, 0, 0.4, 0.6]
     group = {"all": np.ones(5, bool)}
-    rates = metrics.group_error_rates(*pairs, group, threshold=0.5, resamples=0, seed=1)["all"]
+    rates = metrics.group_error_rates(*pairs, group, 0.5, Resampling(0, 1))["all"]
     assert (rates["fmr"], rates["fnmr"]) == (0, 1)
 
 
@@ -300,10 +303,10 @@ def test_same_seed_same_result_other_seed_other_result():
 def test_the_chunk_size_changes_nothing(weights, monkeypatch):
     scores, same, identities = made_pairs()
     groups = {"some": scores < 1.2, "all": scores < 9}
-    options = {"threshold": 1.0, "resamples": 40, "seed": 8}
+    options = {"threshold": 1.0, "resampling": Resampling(40, 8)}
     before = measured(scores, same, identities)
     rates = metrics.group_error_rates(scores, same, identities, groups, **options)
-    monkeypatch.setattr(metrics, "_CHUNK_WEIGHTS", weights)
+    monkeypatch.setattr(bootstrap, "CHUNK_WEIGHTS", weights)
     assert measured(scores, same, identities) == before
     assert metrics.group_error_rates(scores, same, identities, groups, **options) == rates
 
@@ -326,7 +329,7 @@ def test_group_rates_match_really_repeated_pairs():
     scores, same, identities = made_pairs(people=12)
     mixed = (identities[:, 0] // 7) % 2 == 0
     groups = {"even": mixed, "low": scores < 1.2, "none": np.zeros(len(scores), bool)}
-    options = {"threshold": 1.0, "resamples": 30, "seed": 6}
+    options = {"threshold": 1.0, "resampling": Resampling(30, 6)}
     found = metrics.group_error_rates(scores, same, identities, groups, **options)
     assert list(found) == list(groups)
     wrong = (scores < 1.0) != same
@@ -350,7 +353,7 @@ def test_group_rates_match_really_repeated_pairs():
 
 def test_the_group_of_all_agrees_with_measure():
     scores, same, identities = made_pairs()
-    options = {"threshold": 0.8, "resamples": 40, "seed": 11}
+    options = {"threshold": 0.8, "resampling": Resampling(40, 11)}
     groups = {"all": np.ones(len(scores), bool)}
     rates = metrics.group_error_rates(scores, same, identities, groups, **options)["all"]
     found = measured(scores, same, identities)
@@ -366,7 +369,7 @@ def rates_of(people, wrong_impostors, *, genuine=2):
     scores = np.where(same, 0.1, 1.5)
     scores[np.flatnonzero(~same)[:wrong_impostors]] = 0.2
     group = {"all": np.ones(len(same), bool)}
-    options = {"threshold": 1.0, "resamples": 200, "seed": 3}
+    options = {"threshold": 1.0, "resampling": Resampling(200, 3)}
     return metrics.group_error_rates(scores, same, numbers, group, **options)["all"]
 
 
@@ -395,7 +398,7 @@ def test_a_rate_of_none_or_all_has_the_interval_that_so_few_people_allow():
 def test_shares_of_two_groups_match_really_repeated_pairs():
     scores, same, identities = made_pairs(people=12)
     even = (identities[:, 0] // 7) % 2 == 0
-    options = {"threshold": 1.0, "resamples": 30, "seed": 6}
+    options = {"threshold": 1.0, "resampling": Resampling(30, 6)}
     groups = {"parity": (even, ~even), "low": (scores < 1.2, even)}
     found = metrics.fmr_shares(scores, same, identities, groups, **options)
     assert list(found) == list(groups)
@@ -414,7 +417,7 @@ def test_shares_of_two_groups_match_really_repeated_pairs():
 def test_groups_without_a_false_accept_are_equal_and_one_without_pairs_has_no_share():
     scores, same, identities = pairs_of([0.1] * 6, [1.5] * 12)
     half, none = np.arange(18) % 2 == 0, np.zeros(18, bool)
-    options = {"threshold": 1.0, "resamples": 20, "seed": 6}
+    options = {"threshold": 1.0, "resampling": Resampling(20, 6)}
     groups = {"halves": (half, ~half), "none": (half, none)}
     found = metrics.fmr_shares(scores, same, identities, groups, **options)
     assert list(found["halves"].values()) == [0.5] * 3
@@ -427,7 +430,7 @@ def test_groups_without_a_false_accept_are_equal_and_one_without_pairs_has_no_sh
 def test_auc_differences_match_really_repeated_pairs():
     scores, same, identities = made_pairs(people=12)
     others = np.round(scores + np.random.default_rng(3).normal(0, 0.3, len(scores)), 1)
-    found = metrics.auc_difference(scores, others, same, identities, resamples=30, seed=6)
+    found = metrics.auc_difference(scores, others, same, identities, Resampling(30, 6))
 
     def difference(at):
         return roc_auc_score(same[at], -others[at]) - roc_auc_score(same[at], -scores[at])
@@ -440,13 +443,13 @@ def test_auc_differences_match_really_repeated_pairs():
 
 def test_what_moves_both_scores_together_is_no_difference():
     scores, same, identities = made_pairs()
-    found = metrics.auc_difference(scores, 2 * scores, same, identities, resamples=30, seed=6)
+    found = metrics.auc_difference(scores, 2 * scores, same, identities, Resampling(30, 6))
     assert list(found.values()) == [0, 0, 0]
 
 
 def test_without_impostors_there_is_no_auc_difference():
     scores, same, identities = pairs_of([0.1, 0.5], [])
-    found = metrics.auc_difference(scores, scores, same, identities, resamples=30, seed=6)
+    found = metrics.auc_difference(scores, scores, same, identities, Resampling(30, 6))
     assert list(found.values()) == [None] * 3
 
 
@@ -487,7 +490,7 @@ def test_no_pairs():
     check_only(measured(scores, same, identities), set())
     assert metrics.fitted_threshold(scores, same) == 0
     assert [len(column) for column in metrics.roc(scores, same)] == [0, 0, 0]
-    options = {"threshold": 1.0, "resamples": 10, "seed": 1}
+    options = {"threshold": 1.0, "resampling": Resampling(10, 1)}
     rates = metrics.group_error_rates(scores, same, identities, {"g": same}, **options)
     assert list(rates["g"].values()) == [None] * 6 + [0, 0, 0]
 
@@ -496,7 +499,7 @@ def test_no_pairs():
 def test_scores_must_be_finite(bad):
     scores, same, identities = made_pairs()
     scores[3] = bad
-    options = {"threshold": 1.0, "resamples": 1, "seed": 1}
+    options = {"threshold": 1.0, "resampling": Resampling(1, 1)}
     for refused in (
         lambda: metrics.fitted_threshold(scores, same),
         lambda: metrics.roc(scores, same),
@@ -517,7 +520,7 @@ def test_shapes_must_agree():
         measured(scores, same, identities[:, 0])
     with pytest.raises(ValueError, match="^identities has shape"):
         measured(scores, same, identities[1:])
-    options = {"threshold": 1.0, "resamples": 1, "seed": 1}
+    options = {"threshold": 1.0, "resampling": Resampling(1, 1)}
     with pytest.raises(ValueError, match="^group old has shape"):
         metrics.group_error_rates(scores, same, identities, {"old": same[1:]}, **options)
 
@@ -529,7 +532,7 @@ def test_same_and_identities_must_agree():
         measured(scores, same, identities)
 
 
-@pytest.mark.parametrize("name", THRESHOLDS)
+@pytest.mark.parametrize("name", Thresholds._fields)
 def test_thresholds_must_be_numbers(name):
     with pytest.raises(ValueError, match="^a threshold is not a number$"):
         measured(*made_pairs(), **{name: np.nan})

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from faceverify.base.errors import InputError
 from faceverify.faces.aligned_photos import view_corner
-from faceverify.model import network
+from faceverify.model import network, weight_files
 from faceverify.model.losses import ContrastiveLoss
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
@@ -333,7 +333,7 @@ def brain():
 def weight_file(brain, tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "brain.weights.h5"
     brain.save_weights(path)
-    network.write_checksum(path)
+    weight_files.write_checksum(path)
     return path
 
 
@@ -365,7 +365,7 @@ def test_float16_weights_become_the_float32_weights_of_the_brain(brain, tmp_path
     rounded = [weight.astype(np.float16) for weight in brain.get_weights()]
     half.set_weights(rounded)
     half.save_weights(path)
-    network.write_checksum(path)
+    weight_files.write_checksum(path)
     with h5py.File(path) as file:
         assert stored_types(file) == {np.dtype(np.float16)}
     found = network.build_brain("MobileNetV2", CUT, 218, str(path), seed=2).get_weights()
@@ -384,7 +384,7 @@ def weight_copy(weight_file, tmp_path):
     """A weight file with its checksum, to be spoiled."""
     path = tmp_path / weight_file.name
     path.write_bytes(weight_file.read_bytes())
-    network.write_checksum(path)
+    weight_files.write_checksum(path)
     return path
 
 
@@ -436,7 +436,7 @@ def test_a_checksum_without_its_weights_is_refused(weight_copy):
 def tower_file(tmp_path):
     path = tmp_path / "tower.weights.h5"
     network.build_tower(SMALL_FEATURES, SMALL, seed=1).save_weights(path)
-    network.write_checksum(path)
+    weight_files.write_checksum(path)
     return path
 
 
@@ -483,7 +483,7 @@ def test_a_damaged_weight_file_is_refused(brain, weight_file, tmp_path, damage):
     if DAMAGES[damage]:
         path.write_bytes(DAMAGES[damage](weight_file.read_bytes()))
     with pytest.raises(InputError, match="damaged.weights.h5"):
-        network.load_weights(brain, path)
+        weight_files.load_weights(brain, path)
 
 
 def test_imagenet_weights_without_a_network_are_refused(tmp_path):

@@ -15,7 +15,7 @@ import pytest
 
 from faceverify.base.errors import InputError
 from faceverify.verify import pair_list
-from faceverify.verify.embedding_store import Embedded
+from faceverify.verify.embedding_store import EmbeddingStore
 from faceverify.verify.verifier import Verifier
 from helpers import ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
@@ -181,10 +181,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from faceverify.verify import pair_list
-from faceverify.verify.embedding_store import Embedded
+from faceverify.verify.embedding_store import EmbeddingStore
 from faceverify.verify.verifier import Verifier
 
-put, count = Embedded.put, 0
+put, count = EmbeddingStore.put, 0
 
 def counted(self, *arguments):
     global count
@@ -193,7 +193,7 @@ def counted(self, *arguments):
     if count == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
-Embedded.put = counted
+EmbeddingStore.put = counted
 verifier = Verifier.load(Path(sys.argv[1]) / "models/verifier.json")
 pair_list.score(verifier, Path("pairs.csv"), Path("scores.csv"), 0.6)
 """
@@ -235,8 +235,8 @@ def test_what_an_earlier_version_kept_in_other_columns_is_not_taken_up(
     verifier, killed, embedded_photos
 ):
     with closing(sqlite3.connect(PROGRESS)) as database:
-        database.execute("UPDATE made_by SET means = substr(means, 3)")
-        database.execute("ALTER TABLE photos DROP COLUMN checksum")
+        database.execute("UPDATE made_by SET made_by = replace(made_by, '''digest'', ', '')")
+        database.execute("ALTER TABLE kept DROP COLUMN digest")
         database.commit()
     score(verifier, killed)
     assert len(embedded_photos) == 6
@@ -244,7 +244,10 @@ def test_what_an_earlier_version_kept_in_other_columns_is_not_taken_up(
 
 
 def test_two_runs_at_once_and_a_damaged_file_are_told(verifier, killed):
-    with closing(Embedded(Path(PROGRESS), "another run")), pytest.raises(InputError) as caught:
+    with (
+        closing(EmbeddingStore(Path(PROGRESS), "another run")),
+        pytest.raises(InputError) as caught,
+    ):
         score(verifier, killed)
     assert "database is locked; if no other run writes scores.csv, remove it" in str(caught.value)
     Path(PROGRESS).write_bytes(b"no database" * 1000)
@@ -255,7 +258,7 @@ def test_two_runs_at_once_and_a_damaged_file_are_told(verifier, killed):
 @pytest.mark.parametrize("change", ["vector = zeroblob(64)", "error = 'blurred: hold still'"])
 def test_what_is_kept_and_is_not_what_was_put_in_is_told(verifier, killed, change):
     with closing(sqlite3.connect(PROGRESS)) as database:
-        database.execute(f"UPDATE photos SET {change} WHERE photo = 'p1.jpg'")
+        database.execute(f"UPDATE kept SET {change} WHERE photo = 'p1.jpg'")
         database.commit()
     with pytest.raises(InputError, match=r"what is kept of 'p1\.jpg' is damaged; .* remove it"):
         score(verifier, killed)
@@ -264,7 +267,7 @@ def test_what_is_kept_and_is_not_what_was_put_in_is_told(verifier, killed, chang
 
 def test_what_is_kept_is_a_plain_database(killed):
     with closing(sqlite3.connect(PROGRESS)) as database:
-        rows = database.execute("SELECT photo, vector FROM photos WHERE error = ''").fetchall()
+        rows = database.execute("SELECT photo, vector FROM kept WHERE error = ''").fetchall()
     assert sorted({photo for photo, _ in rows}) == ["p0.jpg", "p1.jpg"]
     assert all(len(np.frombuffer(vector, np.float32)) == 16 for _, vector in rows)
 
@@ -336,16 +339,16 @@ def test_memory_does_not_grow_with_a_line(folder):
 def test_the_command_scores_a_list(app_folder, folder):
     pairs, out = folder / "pairs.csv", folder / "new/scores.csv"
     write([(folder / "p0.jpg", folder / "p1.jpg"), (folder / "p0.jpg", "none.jpg")])
-    arguments = ("--pairs", str(pairs), "--out", str(out), "--threshold", "3")
-    result = run_script("verify.py", app_folder, *arguments)
+    verifier = ("--verifier", str(app_folder / "models/verifier.json"))
+    arguments = ("--pairs", str(pairs), "--out", str(out), "--threshold", "3", *verifier)
+    result = run_script("verify.py", folder, *arguments)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{out}: 2 pairs, 1 accepted, 0 rejected, 1 with an error\n"
     assert sorted(p.name for p in out.parent.iterdir()) == ["scores.csv"]
-    again = error_line(run_script("verify.py", app_folder, *arguments[:2], "--out", str(pairs)))
-    assert again == f"verify.py: error: {pairs} is the list itself"
-    assert "is a folder" in error_line(
-        run_script("verify.py", app_folder, *arguments[:2], "--out", str(folder))
-    )
+    again = run_script("verify.py", folder, *arguments, "--out", str(pairs))
+    assert error_line(again) == f"verify.py: error: {pairs} is the list itself"
+    onto_a_folder = run_script("verify.py", folder, *arguments, "--out", str(folder))
+    assert "is a folder" in error_line(onto_a_folder)
     assert (folder / "p0.jpg").exists()
 
 
@@ -418,11 +421,11 @@ def test_a_result_goes_where_a_link_leads(verifier, folder):
 
 def test_a_result_does_not_replace_the_file_that_messages_go_to(app_folder, folder):
     pairs, out = write([("p0.jpg", "p1.jpg")]).resolve(), folder / "scores.csv"
+    verifier = app_folder / "models/verifier.json"
     command = [sys.executable, ROOT / "src/verify.py", "--pairs", pairs, "--out", out]
+    command += ["--verifier", verifier]
     with out.open("w") as file:
-        result = subprocess.run(
-            command, cwd=app_folder, stdout=file, stderr=subprocess.PIPE, text=True
-        )
+        result = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
     assert result.stderr == f"verify.py: error: {out} is where messages go; name another file\n"
     assert out.read_text() == ""

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from faceverify.evaluation import metrics, plot_data, summary
+from faceverify.evaluation.bootstrap import Resampling
 
 
 def made_scores(count=3000, seed=1):
@@ -86,9 +87,7 @@ def test_groups_have_a_row_for_each_rate_that_has_an_interval():
     identities = np.array([[1, 1], [2, 2], [3, 3], [1, 2], [2, 3]])
     masks = {"all": np.ones(5, bool), "genuine": same, "none": np.zeros(5, bool)}
     masks["two people"] = np.array([1, 1, 0, 1, 0], bool)
-    groups = metrics.group_error_rates(
-        scores, same, identities, masks, threshold=0.6, resamples=100, seed=1
-    )
+    groups = metrics.group_error_rates(scores, same, identities, masks, 0.6, Resampling(100, 1))
     table = plot_data.group_rates(groups)
     rows = [
         tuple(row) for row in table[["group", "rate", "value", "pairs"]].itertuples(index=False)
@@ -112,5 +111,5 @@ def test_an_interval_is_shown_with_three_decimals_or_not_at_all():
 
 def test_a_summary_has_six_figures_with_their_ends_in_order():
     figures = {f"{n}{e}": 0.5 for n in ("other", *summary.FIGURES) for e in summary.ENDS}
-    assert len(summary.of(figures)) == 18
-    assert "other" not in summary.of(figures)
+    assert len(summary.six_figures(figures)) == 18
+    assert "other" not in summary.six_figures(figures)

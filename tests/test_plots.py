@@ -17,6 +17,8 @@ from scipy.stats import norm
 
 from tiny import MEMBERS, Clone
 
+pytestmark = pytest.mark.slow
+
 # DVC's page loads Vega-Lite 5.2; this is the oldest one that vl-convert carries.
 VEGA_LITE = "5.8"
 ROC, DET = "ROC on the validation pairs", "DET on the validation pairs"

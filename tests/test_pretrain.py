@@ -730,6 +730,7 @@ def kill_and_go_on(script, folder, made, output):
     assert lines[-2:] == output.splitlines()[-2:]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights(labelled, trained):
     undisturbed, output = trained
     folder = labelled.with_name("killed")
@@ -762,6 +763,7 @@ def test_the_towers_weights_are_those_of_its_member_in_half_precision(with_tower
     assert not list((folder / ".cache").glob("*.npz"))
 
 
+@pytest.mark.slow
 def test_a_towers_killed_training_goes_on_to_the_same_weights(with_tower):
     undisturbed, output = with_tower
     folder = undisturbed.with_name("killed_tower")

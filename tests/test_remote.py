@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from bucket import Bucket
-from faceverify.base import files
+from faceverify.base import digests
 from tiny import Clone
+
+pytestmark = pytest.mark.slow
 
 SHARED = ("data", "prepared", "models", "plots/gallery")
 
@@ -34,7 +36,7 @@ def fresh(pushed, bucket, tmp_path) -> Clone:
 def contents(clone: Clone) -> dict[str, str]:
     """Name -> hash of all that the members share."""
     paths = [p for name in SHARED for p in (clone.folder / name).rglob("*") if p.is_file()]
-    return {str(p.relative_to(clone.folder)): files.digest(p) for p in paths}
+    return {str(p.relative_to(clone.folder)): digests.digest(p) for p in paths}
 
 
 def object_of(clone: Clone, bucket: Bucket, out: str) -> Path:
@@ -101,7 +103,7 @@ def test_a_damaged_object_gives_an_error_and_no_model_until_it_is_repaired(
     result = fresh.dvc("pull", "-v", "models/members/ja", check=False)
     assert result.returncode != 0
     assert not (fresh.folder / "models/members/ja").exists()
-    # What README's remedy looks for.
+    # What the remedy of docs/sharing.md looks for.
     named = [
         line
         for line in (result.stdout + result.stderr).splitlines()

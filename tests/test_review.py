@@ -14,6 +14,8 @@ import yaml
 from helpers import error_line, spoil_json
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGE = """
 import csv, json, pathlib, yaml

@@ -14,6 +14,8 @@ from faceverify.runs import rounding
 from helpers import error_line, spoil_json
 from tiny import Clone
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 THRESHOLDS = (0.5, 0.6)
 

@@ -18,7 +18,7 @@ import pytest
 
 import audit_data
 from faceverify.audit import observations, rules
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.base.errors import InputError
 from faceverify.data.annotations import IdentityRow
 from faceverify.faces.aligned_photos import decode
@@ -41,7 +41,7 @@ WANTED = {"select.faces_per_identity": 4}
 
 
 def made(people, faces=None, digests=None, faults=None):
-    """Rows and looks of so many photos of each (identity, face): who is labelled, who is shown.
+    """Rows and observations of so many photos of each (identity shown, face): labels and faces.
 
     Faces are points 0.75 apart, the photos of one scattered around it by about 0.35.
     """
@@ -51,7 +51,7 @@ def made(people, faces=None, digests=None, faults=None):
     centres = 0.53 * np.eye(128)
     scatter = generator.normal(0, 0.02, (len(labels), 128))
     rows = [IdentityRow(10 + i, f"{i}.jpg", label) for i, label in enumerate(labels)]
-    seen = observations.Looks(
+    seen = observations.Observations(
         digests or [str(i) for i in range(len(labels))],
         faults or [""] * len(labels),
         np.ones(len(labels), bool) if faces is None else faces,
@@ -132,7 +132,7 @@ def test_of_two_identities_that_are_one_person_the_smaller_is_named():
 
 
 def corrected(rows, seen, findings):
-    """Rows and looks after every remedy: relabelled where it says so, else removed."""
+    """Rows and observations after every remedy: relabelled where it says so, else removed."""
     kept = np.ones(len(rows), bool)
     rows = list(rows)
     for finding in findings:
@@ -141,7 +141,9 @@ def corrected(rows, seen, findings):
         else:
             rows[finding.row] = rows[finding.row]._replace(identity=finding.label)
     columns = [np.asarray(column)[kept] for column in seen]
-    return [row for row, keep in zip(rows, kept, strict=True) if keep], observations.Looks(*columns)
+    return [row for row, keep in zip(rows, kept, strict=True) if keep], observations.Observations(
+        *columns
+    )
 
 
 @pytest.mark.parametrize("counts", [(4, 3, 3), (3, 3, 4), (3, 3, 3)])
@@ -397,19 +399,20 @@ def test_when_the_named_rows_are_gone_nothing_is_found(planted, audited):
     assert f"{len(kept)} photos of" in printed
 
 
-def test_two_runs_write_the_same_bytes_and_the_second_looks_at_nothing(
+def test_two_runs_write_the_same_bytes_and_the_second_observes_nothing(
     planted, audited, monkeypatch
 ):
     planted.write("official")
     printed = audited(planted.folder)
     before = {path.name: path.read_bytes() for path in (planted.folder / "audit").iterdir()}
     assert set(before) == {"findings.csv", "index.html"}
-    monkeypatch.setattr(observations, "examine", None)
+    monkeypatch.setattr(observations, "observe", None)
     assert audited(planted.folder) == printed
     after = {path.name: path.read_bytes() for path in (planted.folder / "audit").iterdir()}
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(planted, audited, tmp_path):
     planted.write("official")
     shutil.copytree(planted.folder / "data", tmp_path / "data", symlinks=True)
@@ -419,28 +422,30 @@ def test_a_killed_run_goes_on_where_it_was(planted, audited, tmp_path):
     counts = []
     while process.poll() is None and not any(counts):
         time.sleep(0.02)
-        counts += map(looked_at, tmp_path.glob(".cache/*/looks.sqlite"))
+        counts += map(observed, tmp_path.glob(".cache/*/observations.sqlite"))
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "audit").exists()
-    (store,) = tmp_path.glob(".cache/*/looks.sqlite")
-    early = looked_at(store)
+    (store,) = tmp_path.glob(".cache/*/observations.sqlite")
+    early = observed(store)
     assert 0 < early < len(planted.labels) - 2
     with closing(sqlite3.connect(store)) as database:
-        kept = database.execute("SELECT digest FROM looks").fetchall()
+        kept = database.execute("SELECT digest FROM kept WHERE checksum IS NOT NULL").fetchall()
         # What was seen before is not seen again.
         rows = [(digest, "seen before", None, None) for (digest,) in kept]
-        rows = [(*row, files.row_sum(row)) for row in rows]
-        database.executemany("REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", rows)
+        rows = [(*row, digests.sha256(repr(row))) for row in rows]
+        database.executemany("REPLACE INTO kept VALUES (?, ?, ?, ?, ?)", rows)
         database.commit()
     audited(tmp_path)
     assert (tmp_path / "audit/findings.csv").read_text().count("seen before") >= len(kept)
 
 
-def looked_at(store: Path) -> int:
+def observed(store: Path) -> int:
     try:
         with closing(sqlite3.connect(store)) as database:
-            return database.execute("SELECT COUNT(*) FROM looks").fetchone()[0]
+            return database.execute(
+                "SELECT COUNT(*) FROM kept WHERE checksum IS NOT NULL"
+            ).fetchone()[0]
     except sqlite3.OperationalError:  # the table is not there yet
         return 0
 
@@ -521,45 +526,49 @@ def test_a_folder_whose_name_is_not_text_is_refused(small):
 
 
 @pytest.fixture
-def look(small):
-    """The arguments of a look at one photo."""
+def one_photo(small):
+    """The arguments of `observe_all` for one photo."""
     models = observations.Models(small / "data" / PREDICTOR, small / "data" / NETWORK)
     return small / "data/img_align_celeba", ["000001.png"], models, small / ".cache"
 
 
-def test_a_damaged_store_is_told(small, look):
+def test_a_damaged_store_is_told(small, one_photo):
     with joblib.parallel_config("sequential"):
-        observations.look_at_all(*look)
-        (store,) = small.glob(".cache/*/looks.sqlite")
+        observations.observe_all(*one_photo)
+        (store,) = small.glob(".cache/*/observations.sqlite")
         store.write_bytes(b"no database " * 1000)
-        with pytest.raises(InputError, match=r"looks\.sqlite: file is not a database; remove it"):
-            observations.look_at_all(*look)
+        with pytest.raises(
+            InputError, match=r"observations\.sqlite: file is not a database; remove it"
+        ):
+            observations.observe_all(*one_photo)
 
 
-def test_a_row_that_is_not_what_was_put_in_is_told(small, look):
+def test_a_row_that_is_not_what_was_put_in_is_told(small, one_photo):
     with joblib.parallel_config("sequential"):
-        observations.look_at_all(*look)
-        (store,) = small.glob(".cache/*/looks.sqlite")
+        observations.observe_all(*one_photo)
+        (store,) = small.glob(".cache/*/observations.sqlite")
         with closing(sqlite3.connect(store)) as database:
-            database.execute("UPDATE looks SET descriptor = zeroblob(512)")
+            database.execute("UPDATE kept SET descriptor = zeroblob(512)")
             database.commit()
-        with pytest.raises(InputError, match=r"looks\.sqlite: .*000001\.png is damaged; remove it"):
-            observations.look_at_all(*look)
+        with pytest.raises(
+            InputError, match=r"observations\.sqlite: .*000001\.png is damaged; remove it"
+        ):
+            observations.observe_all(*one_photo)
 
 
-def test_a_photo_that_changes_while_it_is_looked_at_is_told(look, monkeypatch):
-    examine = observations.examine
+def test_a_photo_that_changes_while_it_is_observed_is_told(one_photo, monkeypatch):
+    observe = observations.observe
 
     def changed(path, models):
         path.write_bytes(b"another photo")
-        return examine(path, models)
+        return observe(path, models)
 
-    monkeypatch.setattr(observations, "examine", changed)
+    monkeypatch.setattr(observations, "observe", changed)
     with (
         joblib.parallel_config("sequential"),
         pytest.raises(InputError, match=r"000001\.png was changed meanwhile"),
     ):
-        observations.look_at_all(*look)
+        observations.observe_all(*one_photo)
 
 
 def test_as_a_command_it_ends_with_one_line_for_a_mistake_and_with_1_for_findings(small):

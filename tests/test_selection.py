@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import select_faces
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.base.errors import InputError, UnusableError
-from faceverify.base.files import inside
+from faceverify.base.files import path_inside
 from faceverify.data import selection
 from faceverify.data.annotations import Attributes
 from faceverify.faces import aligned_photos, alignment, dlib_descriptor, landmarks
@@ -173,7 +173,7 @@ def test_a_search_stops_when_too_few_photos_are_left(folder, sample):
 )
 def test_a_name_that_is_not_a_plain_file_name_is_refused(folder, sample, name):
     with pytest.raises(InputError, match="is not a plain file name"):
-        inside(folder, name)
+        path_inside(folder, name)
     with pytest.raises(InputError) as caught:
         selection.search_faces(folder, [name] * 4, 4, sample / PREDICTOR)
     assert not isinstance(caught.value, UnusableError)
@@ -278,7 +278,7 @@ BAD_PREDICTORS = {
 
 def summed(path):
     """Write a file's checksum beside it."""
-    path.with_name(f"{path.name}.sha256").write_text(f"{files.digest(path)}  {path.name}\n")
+    path.with_name(f"{path.name}.sha256").write_text(f"{digests.digest(path)}  {path.name}\n")
     return path
 
 

@@ -81,6 +81,7 @@ def test_a_pinned_package_that_changes_results_goes_into_the_table_and_others_do
     assert set(versions) == set(RESULTS.values())
 
 
+@pytest.mark.slow
 def test_an_upgrade_makes_the_stages_stale_that_use_the_package(clone, tmp_path):
     made = clone.copy(tmp_path / "clone")
 
@@ -106,6 +107,7 @@ def test_an_upgrade_makes_the_stages_stale_that_use_the_package(clone, tmp_path)
         ("requirements.txt", lambda text: text.replace("\nnumpy==", "\n# "), "not pin numpy"),
         ("dvc.yaml", lambda text: text.replace("python src/evaluate.py", "true"), "evaluate runs"),
         ("requirements.txt", None, "requirements.txt is missing"),
+        ("src/faceverify/base/files.py", lambda text: f"{text}\n<<<\n", "invalid syntax; correct"),
     ],
 )
 def test_what_cannot_be_written_is_one_line(project, name, spoil, said):

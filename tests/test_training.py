@@ -24,7 +24,7 @@ from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords, write_records
 from faceverify.faces.aligned_photos import decode_aligned
 from faceverify.faces.landmarks import find_landmarks, flatten
-from faceverify.model import network, store, training
+from faceverify.model import network, store, training, weight_files
 
 ROOT = Path(__file__).resolve().parents[1]
 FEATURES = (6, 6, 8)
@@ -416,6 +416,7 @@ def precision(request):
 TOLERANCE = {"mixed_bfloat16": 5e-3, "mixed_float16": 1e-1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", TOLERANCE, indirect=True)
 def test_training_in_half_precision_follows_float32_and_repeats_to_the_bit(tmp_path, precision):
     runs = [Run(tmp_path / f"{i}.npz", made_siamese(lr=1e-4), 3) for i in range(2)]
@@ -429,6 +430,7 @@ def test_training_in_half_precision_follows_float32_and_repeats_to_the_bit(tmp_p
     assert all(weight.dtype == np.float32 for weight in runs[0].siamese.get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["mixed_float16"], indirect=True)
 def test_a_stopped_run_in_float16_goes_on_with_its_loss_scale(tmp_path, precision):
     # A scale that makes gradients infinite is halved, and the step is left out: no reason to stop.
@@ -565,6 +567,7 @@ def test_the_stage_writes_a_model_and_its_curves_and_says_what_it_did(trained):
     assert [path.name for path in (folder / ".cache").glob("*/*")] == ["rows.npy"]
 
 
+@pytest.mark.slow
 def test_the_stage_from_scratch_gives_the_same_bytes_wherever_it_runs(trained, prepare):
     folder = prepare({"ja": {}})
     train(folder, "ja")
@@ -583,6 +586,7 @@ def stop(folder, after_epoch, pause, kind):
         return process.communicate()[1], process.returncode
 
 
+@pytest.mark.slow
 def test_a_stage_killed_at_random_steps_goes_on_and_gives_the_same_bytes(trained, prepare):
     chance = random.Random(1)
     folder = prepare({"ja": {}})
@@ -596,6 +600,7 @@ def test_a_stage_killed_at_random_steps_goes_on_and_gives_the_same_bytes(trained
     assert outs(folder, "ja") == trained[2]
 
 
+@pytest.mark.slow
 def test_an_interrupted_stage_says_how_to_go_on(trained, prepare):
     folder = prepare({"ja": {}})
     errors, code = stop(folder, 2, 0, signal.SIGINT)
@@ -669,9 +674,9 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
     drawn = [*cut, None, shape["seed"]]
     beginning = network.build_brain(*drawn)
     brain = network.build_brain(*drawn)
-    network.load_weights(brain, trained[0] / "models/members/ja" / "brain.weights.h5")
+    weight_files.load_weights(brain, trained[0] / "models/members/ja" / "brain.weights.h5")
     assert_equal_arrays(brain.get_weights(), beginning.get_weights())
-    network.load_weights(brain, folder / "models/members/own" / "brain.weights.h5")
+    weight_files.load_weights(brain, folder / "models/members/own" / "brain.weights.h5")
     for weight, before in zip(brain.trainable_weights, beginning.trainable_weights, strict=True):
         assert not np.array_equal(weight, before), weight.path
 
@@ -709,6 +714,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+@pytest.mark.slow
 def test_two_devices_follow_the_losses_of_one(prepare):
     # No batch statistics are trained along: each device would have those of its part of a batch.
     members = {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceverify.base import files
+from faceverify.base import digests
 from faceverify.base.errors import InputError
 from faceverify.evaluation import gallery, verification
 from faceverify.faces import dlib_descriptor
@@ -283,7 +283,7 @@ def test_descriptors_are_computed_once_for_equal_photos(sample, four_photos, des
     stored = np.load(path)
     stored[:, 0] = 77  # shows whether it is read or computed again
     np.save(path, stored)
-    files.seal(path)
+    digests.seal(path)
     again = dlib_descriptor.descriptors(*four_photos, sample / NETWORK, cache)
     np.testing.assert_array_equal(again[:, 0], 77)
     np.testing.assert_array_equal(again[:, 1:], expected[:, 1:])

@@ -1,17 +1,21 @@
 """Two photos in, a decision out: the library, the command, and what it says of bad photos."""
 
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import tomllib
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+import faceverify
+import faceverify.__main__
 import verify
 from faceverify.base.errors import InputError
 from faceverify.verify.refusals import CaptureError, NoFaceError, UnreadablePhotoError
@@ -158,22 +162,34 @@ def test_neither_tensorflow_nor_pandas_is_needed():
 
 
 @pytest.fixture
-def command(verifier, tmp_path, monkeypatch, capsys):
-    """Run the command in a folder of its own: exit code, stdout, stderr's lines."""
+def run_main(verifier, tmp_path, monkeypatch, capsys):
+    """Run a program's main in a folder of its own: exit code, stdout, stderr's lines."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Verifier, "load", lambda path: verifier)
 
-    def run(*arguments) -> tuple[int, str, list[str]]:
-        monkeypatch.setattr(sys, "argv", ["verify.py", *map(str, arguments)])
+    def run(main, name, *arguments) -> tuple[int, str, list[str]]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
         code = 0
         try:
-            verify.script.run(verify.main)
+            main()
         except SystemExit as end:
             code = end.code
         printed = capsys.readouterr()
         return code, printed.out, printed.err.splitlines()
 
     return run
+
+
+@pytest.fixture
+def command(run_main):
+    """Run the script, as `run_main` does."""
+    return functools.partial(run_main, lambda: verify.script.run(verify.main), "verify.py")
+
+
+@pytest.fixture
+def package(run_main):
+    """Run the package's command, as `run_main` does."""
+    return functools.partial(run_main, faceverify.__main__.main, "faceverify")
 
 
 def test_the_exit_code_is_the_decision(command, people):
@@ -330,11 +346,11 @@ def test_each_error_is_told_as_json(command, good, arguments):
 
 
 def test_an_error_of_the_system_is_told_as_json(good, tmp_path):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models/verifier.json").symlink_to("verifier.json")
-    result = run_script("verify.py", tmp_path, "--json", str(good), str(good))
+    (tmp_path / "itself.json").symlink_to("itself.json")
+    photos = (str(good), str(good))
+    result = run_script("verify.py", tmp_path, "--json", *photos, "--verifier", "itself.json")
     message = json.loads(result.stdout)["error"]["message"]
-    assert message.startswith("models/verifier.json: Too many levels")
+    assert message.startswith("itself.json: Too many levels")
     assert error_line(result) == f"verify.py: error: {message}"
 
 
@@ -391,12 +407,156 @@ def test_a_photo_with_a_changed_byte_never_gives_a_traceback(command, good, peop
 def test_the_command_as_a_user_runs_it(app_folder, people, tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()
-    good = run_script("verify.py", app_folder, *map(str, people[0]), "--threshold", "3")
+    named = ("--verifier", str(app_folder / "models/verifier.json"))
+    photos = tuple(map(str, people[0]))
+    good = run_script("verify.py", tmp_path, *photos, "--threshold", "3", *named)
     assert (good.returncode, good.stderr) == (0, "")
     assert good.stdout.startswith("accept: theta ")
-    line = error_line(run_script("verify.py", app_folder, str(people[0][0]), str(empty)))
+    line = error_line(run_script("verify.py", tmp_path, photos[0], str(empty), *named))
     assert line == f"verify.py: error: live photo {empty}: the file is empty; send the photo again"
-    line = error_line(run_script("verify.py", app_folder, str(tmp_path), str(empty)))
+    line = error_line(run_script("verify.py", tmp_path, str(tmp_path), str(empty), *named))
     assert line.startswith(f"verify.py: error: ID photo {tmp_path}: this is a folder")
-    line = error_line(run_script("verify.py", tmp_path, *map(str, people[0])))
-    assert line.startswith("verify.py: error: models/verifier.json is missing")
+
+
+# Where the verifier lies, and the package's own command
+
+
+@pytest.fixture(scope="module")
+def checkout(app_folder, tmp_path_factory):
+    """A checkout with its code and an exported verifier; nothing else is needed to verify."""
+    folder = tmp_path_factory.mktemp("checkout")
+    copied = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=copied)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    for name in ("models", "data"):
+        (folder / name).symlink_to(app_folder / name)
+    return folder
+
+
+@pytest.fixture
+def run_at(checkout, tmp_path):
+    """Run the script or the package's command of that checkout in another folder."""
+
+    def run(kind: str, *arguments: object) -> subprocess.CompletedProcess:
+        started = {"script": [checkout / "src/verify.py"], "package": ["-m", "faceverify"]}[kind]
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        if kind == "package":
+            environment["PYTHONPATH"] = str(checkout / "src")
+        return subprocess.run(
+            [sys.executable, *started, *map(str, arguments)],
+            cwd=tmp_path, env=environment, capture_output=True, text=True,
+        )  # fmt: skip
+
+    return run
+
+
+def test_the_models_of_the_checkout_are_found_from_any_folder(run_at, people, verifier):
+    decided = verifier.compare(*people[0])
+    for kind, first in (("script", ()), ("package", ("verify",))):
+        found = run_at(kind, *first, *people[0], "--json")
+        assert (found.returncode, found.stderr) == (0 if decided.accepted else 1, "")
+        assert json.loads(found.stdout)["theta"] == pytest.approx(decided.theta, abs=1e-6)
+
+
+def test_the_package_scores_a_list_as_the_script_does(command, package, people, tmp_path):
+    rows = [",".join(map(str, own)) for own in people]
+    (tmp_path / "pairs.csv").write_text("\n".join(["first,second", *rows, ""]))
+    options = ("--threshold", 3, "--allow-several")
+    told = package("pairs", "pairs.csv", "--out", "scores.csv", *options)
+    assert told == (0, "scores.csv: 3 pairs, 3 accepted, 0 rejected, 0 with an error\n", [])
+    scores = (tmp_path / "scores.csv").read_bytes()
+    assert command("--pairs", "pairs.csv", "--out", "scores.csv", *options) == told
+    assert (tmp_path / "scores.csv").read_bytes() == scores
+
+
+def test_a_verifier_that_is_not_there_is_named_with_what_helps(run_at, checkout, people):
+    usual = f"{checkout}/models/verifier.json is missing"
+    models, away = checkout / "models", checkout / "away"
+    models.rename(away)
+    try:
+        script = error_line(run_at("script", *people[0]))
+        package = error_line(run_at("package", "verify", *people[0]))
+        told = json.loads(run_at("script", *people[0], "--json").stdout)["error"]["message"]
+    finally:
+        away.rename(models)
+    assert script == f"verify.py: error: {usual}; run `dvc repro`, which makes it"
+    assert script == f"verify.py: error: {told}"
+    assert package == f"faceverify: error: {usual}; name a verifier.json with --verifier FILE"
+    named = ("--verifier", "none.json")
+    for kind, first, name in (("script", (), "verify.py"), ("package", ("verify",), "faceverify")):
+        line = error_line(run_at(kind, *first, *people[0], *named))
+        assert line == f"{name}: error: --verifier: none.json is missing"
+
+
+def test_the_package_names_itself_in_warnings_and_errors(package, good, tmp_path):
+    code, out, err = package("verify", good, good)
+    assert (code, out[:7]) == (0, "accept:")
+    assert err[0].startswith("faceverify: warning: both photos are one and the same file")
+    code, out, err = package("verify", good, "none.jpg")
+    assert (code, out, len(err)) == (2, "", 1)
+    assert err[0].startswith("faceverify: error: live photo none.jpg: the photo cannot be read")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "required: COMMAND"),
+        (["a.jpg", "b.jpg"], "invalid choice: 'a.jpg'"),
+        (["verify", "a.jpg"], "required: live_photo"),
+        (["verify", "a.jpg", "b.jpg", "--out", "c.csv"], "unrecognized arguments: --out c.csv"),
+        (["pairs"], "required: CSV, --out"),
+        (["pairs", "a.csv"], "required: --out"),
+        (["pairs", "a.csv", "--out", "b.csv", "--json"], "unrecognized arguments: --json"),
+        (["verify", "a.jpg", "b.jpg", "--threshold", "4"], "4.0 is not in 0 .. pi radians"),
+        (["pairs", "a.csv", "--out", "b.csv", "--threshold", "-1"], "-1.0 is not in 0 .. pi"),
+        (["verify", "a.jpg", "b.jpg", "--picture", "c.jpg"], "c.jpg is no file name that ends"),
+        (["pairs", "none.csv", "--out", "b.csv"], "none.csv: No such file"),
+    ],
+    ids=str,
+)
+def test_a_wrong_command_of_the_package_writes_nothing(package, tmp_path, arguments, said):
+    code, out, err = package(*arguments)
+    assert (code, out) == (2, "")
+    assert err[-1].startswith("faceverify") and said in err[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [(), ("verify",), ("pairs",)], ids=str)
+def test_the_package_explains_its_commands(package, name):
+    code, out, err = package(*name, "--help")
+    assert (code, err) == (0, [])
+    assert out.startswith(" ".join(["usage: faceverify", *name]))
+    assert ("--verifier FILE" in out) == bool(name)
+    assert {"verify", "pairs", "--version"} <= set(out.split()) or name
+
+
+def test_the_version_stands_in_one_place(package):
+    assert package("--version") == (0, f"faceverify {faceverify.__version__}\n", [])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "faceverify.__version__"}
+
+
+# The names that the package gives
+
+
+def test_each_public_name_is_the_one_of_its_module():
+    assert faceverify.Verifier is Verifier
+    assert faceverify.CaptureError is CaptureError
+    for name in faceverify.__all__:
+        assert getattr(faceverify, name).__name__ == name
+        assert name in dir(faceverify)
+    with pytest.raises(AttributeError, match="module 'faceverify' has no attribute 'Verifyer'"):
+        faceverify.Verifyer  # noqa: B018
+
+
+def test_importing_the_package_loads_none_of_its_modules():
+    code = (
+        "import sys, faceverify; print([n for n in sys.modules if 'faceverify' in n or n == 'cv2'])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "['faceverify']\n"

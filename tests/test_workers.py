@@ -18,6 +18,8 @@ from faceverify.base.errors import InputError
 from helpers import ROOT, error_line, run_script, write_parameters
 from tiny import copy_people
 
+pytestmark = pytest.mark.slow
+
 DASK = Path(sys.executable).parent / "dask"
 CODE = {"PYTHONPATH": str(ROOT / "src")}
 

@@ -1,4 +1,4 @@
-"""What a look at each photo tells, kept on disk: each distinct photo is looked at once."""
+"""Audit observations per photo, cached by content hash: each distinct photo is observed once."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,21 +12,23 @@ import joblib
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.base import files
+from faceverify.base.digests import sha256
 from faceverify.base.errors import GivenFileError, InputError, UnusableError
+from faceverify.base.files import path_inside
+from faceverify.base.row_store import RowStore
 from faceverify.faces import dlib_descriptor
 from faceverify.faces.aligned_photos import decode_aligned, read
 from faceverify.faces.landmarks import check_predictor, find_landmarks
 
-# Change this when a look tells something else of the same photo: old ones are then left alone.
+# Change this when `observe` gives another result for the same photo: cached ones are not used then.
 FORMAT = "2"
-THUMBNAIL = 16
+THUMBNAIL = 16  # pixels, width and height
 
 
-class Look(NamedTuple):
-    """One photo, by the SHA-256 of its file, which is empty for what is no file to read.
+class Observation(NamedTuple):
+    """One photo; `digest` is the SHA-256 of its file, empty when that cannot be read.
 
-    `fault` says why it cannot be read, or is empty. `thumbnail` is uint8 (16, 16), grey;
+    `fault` says why the photo is unusable, or is empty. `thumbnail` is uint8 (16, 16), grey;
     `descriptor` is dlib's, float32 (128,), or None where no face was found.
     """
 
@@ -36,11 +38,11 @@ class Look(NamedTuple):
     descriptor: np.ndarray | None = None
 
 
-class Looks(NamedTuple):
-    """All photos: what `Look` holds of each, as arrays; 0 where it holds nothing.
+class Observations(NamedTuple):
+    """All photos, n rows: the fields of `Observation` as arrays, 0 where a field is None.
 
-    `faces` says which have a face, bool (n,); `thumbnails` is uint8 (n, 256), `descriptors`
-    float32 (n, 128).
+    `faces`, bool (n,), says which photos have a face; `thumbnails` is uint8 (n, 256),
+    `descriptors` float32 (n, 128).
     """
 
     digests: list[str]
@@ -51,114 +53,106 @@ class Looks(NamedTuple):
 
 
 class Models(NamedTuple):
-    """The files of dlib's landmark model and of its face descriptor."""
+    """The files of dlib's landmark model and of its face descriptor network."""
 
     predictor: Path
     network: Path
 
 
-def look_at_all(folder: Path, photos: Sequence[str], models: Models, cache: Path) -> Looks:
-    """Look at the photos of a folder, on all cores.
+def observe_all(folder: Path, photos: Sequence[str], models: Models, cache: Path) -> Observations:
+    """Observe the photos of a folder, on all cores.
 
-    What was seen is kept in `cache` under the photo's content, at once: a run that was killed
-    goes on from there. Raises InputError for a name that leads out of `folder` and for a file of
-    `models` that is missing or is none.
+    Each result is stored in `cache` at once, under the hash of the photo's file, so that a killed
+    run continues from there. Raises InputError for a name that leads out of `folder`, for a file
+    of `models` that is missing or is another one, and for a photo that changes meanwhile.
     """
     if not folder.is_dir():
         raise GivenFileError(f"{folder} is missing")
-    paths = [files.inside(folder, photo) for photo in photos]
+    paths = [path_inside(folder, photo) for photo in photos]
     check_predictor(models.predictor)
     dlib_descriptor.check_network(models.network)
     versions = f"{FORMAT} dlib {dlib.__version__} OpenCV {cv2.__version__}"
-    store = cache / files.sha256(versions, *models) / "looks.sqlite"
-    store.parent.mkdir(parents=True, exist_ok=True)
+    file = cache / sha256(versions, *models) / "observations.sqlite"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    columns = ("fault", "thumbnail", "descriptor")
     try:
-        with closing(sqlite3.connect(store, isolation_level=None)) as database:
-            return _gathered(database, paths, models)
-    except sqlite3.DatabaseError as error:
-        raise InputError(f"{store}: {error}; remove it and run the same command again") from None
+        with closing(RowStore(file, versions, ("digest",), columns)) as store:
+            return _observations(store, paths, models)
+    except sqlite3.Error as error:
+        raise InputError(f"{file}: {error}; remove it and run the same command again") from None
 
 
-def _gathered(database: sqlite3.Connection, paths: list[Path], models: Models) -> Looks:
-    # A killed process harms nothing; only a power failure could damage the file.
-    database.execute("PRAGMA synchronous = OFF")
-    database.execute(
-        "CREATE TABLE IF NOT EXISTS looks "
-        "(digest TEXT PRIMARY KEY, fault TEXT, thumbnail BLOB, descriptor BLOB, checksum TEXT) "
-        "WITHOUT ROWID"
-    )
-    known = {digest for (digest,) in database.execute("SELECT digest FROM looks")}
+def _observations(store: RowStore, paths: list[Path], models: Models) -> Observations:
     bar = tqdm(paths, "Reading photos", unit="photo", disable=None)
     found = [_digest(path) for path in bar]
     digests, unread = ([pair[k] for pair in found] for k in (0, 1))
-    wanted = dict(zip(digests, paths, strict=True))
-    new = [path for digest, path in wanted.items() if digest and digest not in known]
+    path_of = {digest: path for digest, path in zip(digests, paths, strict=True) if digest}
+    store.expect((digest,) for digest in path_of)
+    waiting = {digest for (digest,) in store.waiting()}
+    new = [path for digest, path in path_of.items() if digest in waiting]
     changed = []
-    for path, look in zip(new, _examined(new, models), strict=True):
-        if wanted.get(look.digest) != path:
+    for path, seen in zip(new, _observed(new, models), strict=True):
+        if path_of.get(seen.digest) != path:
             changed.append(path)
             continue
-        row = (look.digest, look.fault, *(a if a is None else a.tobytes() for a in look[2:]))
-        row += (files.row_sum(row),)
-        database.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?, ?, ?)", row)
+        arrays = (a if a is None else a.tobytes() for a in (seen.thumbnail, seen.descriptor))
+        store.put([(seen.digest, seen.fault, *arrays)])
     if changed:
         raise InputError(f"{changed[0]} was changed meanwhile; run the same command again")
-    return _arrays(database, paths, digests, unread)
+    return _stored(store, paths, digests, unread)
 
 
 def _digest(path: Path) -> tuple[str, str]:
-    """The SHA-256 of a photo's file, and why that cannot be read: one of the two is empty."""
+    """The SHA-256 of a photo's file and why it cannot be read; one of the two is empty."""
     try:
-        return files.sha256(read(path.parent, path.name)), ""
+        return sha256(read(path.parent, path.name)), ""
     except UnusableError as error:
         return "", str(error)
 
 
-def _examined(paths: list[Path], models: Models) -> Iterator[Look]:
-    jobs = (joblib.delayed(examine)(path, models) for path in paths)
+def _observed(paths: list[Path], models: Models) -> Iterator[Observation]:
+    jobs = (joblib.delayed(observe)(path, models) for path in paths)
     found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
     return iter(tqdm(found, "Looking at photos", len(paths), unit="photo", disable=None))
 
 
-def examine(path: Path, models: Models) -> Look:
-    """Look at one photo."""
+def observe(path: Path, models: Models) -> Observation:
+    """Observe one photo: decode it, find its face, describe the face."""
     try:
         encoded = read(path.parent, path.name)
     except UnusableError as error:
-        return Look("", str(error))
-    digest = files.sha256(encoded)
+        return Observation("", str(error))
+    digest = sha256(encoded)
     try:
         photo = decode_aligned(encoded)
     except UnusableError as error:
-        return Look(digest, str(error))
+        return Observation(digest, str(error))
     size = (THUMBNAIL, THUMBNAIL)
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     thumbnail = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     try:
         points = find_landmarks(photo, models.predictor)
     except UnusableError:
-        return Look(digest, "", thumbnail)
-    return Look(digest, "", thumbnail, dlib_descriptor.describe(photo, points, models.network))
+        return Observation(digest, "", thumbnail)
+    descriptor = dlib_descriptor.describe(photo, points, models.network)
+    return Observation(digest, "", thumbnail, descriptor)
 
 
-def _arrays(
-    database: sqlite3.Connection, paths: list[Path], digests: list[str], unread: list[str]
-) -> Looks:
+def _stored(
+    store: RowStore, paths: list[Path], digests: list[str], unread: list[str]
+) -> Observations:
+    """The observations of all photos; `unread` says why a file without a digest was not read."""
     count = len(digests)
     faults, faces = list(unread), np.zeros(count, bool)
     thumbnails = np.zeros((count, THUMBNAIL**2), np.uint8)
     descriptors = np.zeros((count, dlib_descriptor.NUMBERS), np.float32)
-    query = "SELECT * FROM looks WHERE digest = ?"
     for i, digest in enumerate(digests):
         if not digest:
             continue
-        row = database.execute(query, (digest,)).fetchone()
-        if row is None or files.row_sum(row[:-1]) != row[-1]:
-            raise sqlite3.DatabaseError(f"what is kept of {paths[i]} is damaged")
-        _, faults[i], thumbnail, descriptor, _ = row
+        faults[i], thumbnail, descriptor = store.get((digest,), paths[i])
         if thumbnail:
             thumbnails[i] = np.frombuffer(thumbnail, np.uint8)
         if descriptor:
             faces[i] = True
             descriptors[i] = np.frombuffer(descriptor, np.float32)
-    return Looks(digests, faults, faces, thumbnails, descriptors)
+    return Observations(digests, faults, faces, thumbnails, descriptors)

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from faceverify.audit.observations import THUMBNAIL, Looks
+from faceverify.audit.observations import THUMBNAIL, Observations
 from faceverify.data.annotations import IdentityRow
 
 # What each kind means, the worst first: a row is named once, by the first kind that it has.
@@ -80,23 +82,23 @@ class Labelled(NamedTuple):
     """
 
     identities: np.ndarray
-    looks: Looks
+    seen: Observations
     sound: np.ndarray
     fit: np.ndarray
     left: Counter[int]
 
 
-def find(rows: Sequence[IdentityRow], looks: Looks, limits: Limits) -> list[Finding]:
+def find(rows: Sequence[IdentityRow], seen: Observations, limits: Limits) -> list[Finding]:
     """All findings, the worst kind first and in the order of the rows, no row twice."""
     identities = np.array([row.identity for row in rows])
     findings: list[Finding] = []
     named = np.zeros(len(rows), bool)
     for search in (_unreadable, _same_bytes, _one_person, _same_photo, _mislabelled, _too_few):
-        sound = looks.faces & ~named
-        fit = fits(identities, looks.descriptors, sound)
-        gained = (f.label for f in findings if f.label is not None and looks.faces[f.row])
+        sound = seen.faces & ~named
+        fit = fits(identities, seen.descriptors, sound)
+        gained = (f.label for f in findings if f.label is not None and seen.faces[f.row])
         left = Counter(identities[sound].tolist()) + Counter(gained)
-        photos = Labelled(identities, looks, sound, fit, left)
+        photos = Labelled(identities, seen, sound, fit, left)
         found: dict[int, Finding] = {}
         for finding in search(photos, limits):
             found.setdefault(finding.row, finding)
@@ -154,7 +156,7 @@ def _sums(vectors: np.ndarray, place: np.ndarray) -> np.ndarray:
 
 
 def _people(photos: Labelled) -> People:
-    labels, vectors = photos.identities[photos.sound], photos.looks.descriptors[photos.sound]
+    labels, vectors = photos.identities[photos.sound], photos.seen.descriptors[photos.sound]
     identities, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
     centres = _sums(vectors, place) / counts[:, None]
     squares = np.square(vectors - centres[place]).sum(axis=1)
@@ -177,14 +179,14 @@ def _standard(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _unreadable(photos: Labelled, limits: Limits) -> Iterator[Finding]:
-    for row, fault in enumerate(photos.looks.faults):
+    for row, fault in enumerate(photos.seen.faults):
         if fault:
             yield Finding("unreadable", row, None, None, f"{fault}: restore it or remove the row")
 
 
 def _same_bytes(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     alike: dict[str, list[int]] = {}
-    for row, digest in enumerate(photos.looks.digests):
+    for row, digest in enumerate(photos.seen.digests):
         if digest:
             alike.setdefault(digest, []).append(row)
     for rows in alike.values():
@@ -196,11 +198,11 @@ def _same_bytes(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 def _same_photo(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     rows = np.flatnonzero(photos.sound)
-    vectors = photos.looks.descriptors[rows]
+    vectors = photos.seen.descriptors[rows]
     pairs, distances = close_pairs(vectors, np.zeros(len(rows), np.float32), limits.copy_face)
     pairs = rows[pairs]
     alike = photos.identities[pairs[:, 0]] != photos.identities[pairs[:, 1]]
-    alike[alike] = _correlations(photos.looks.thumbnails, pairs[alike]) >= limits.copy_picture
+    alike[alike] = _correlations(photos.seen.thumbnails, pairs[alike]) >= limits.copy_picture
     pairs, distances = pairs[alike], distances[alike]
     for i in np.argsort(distances, kind="stable"):
         kept, wrong = sorted(pairs[i].tolist(), key=lambda row: (photos.fit[row], row))
@@ -212,12 +214,12 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     several = np.flatnonzero(people.counts >= SEVERAL)
     pairs, _ = close_pairs(people.centres[several], people.spreads[several], limits.alike)
     pairs = several[pairs]
-    for group in _joined(pairs.tolist()):
+    for group in _connected(pairs, len(people.counts)):
         # The one with the most photos stays.
         kept = min(group, key=lambda place: (-people.counts[place], place))
         identity = int(people.identities[kept])
         other = int(np.flatnonzero(photos.identities == identity)[0])
-        for place in group - {kept}:
+        for place in set(group) - {kept}:
             apart = np.square(people.centres[place] - people.centres[kept]).sum()
             distance = float(np.sqrt(apart + people.spreads[[place, kept]].sum()))
             for row in np.flatnonzero(photos.identities == people.identities[place]).tolist():
@@ -225,13 +227,15 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
                 yield Finding("one_person", row, other, distance, remedy, identity)
 
 
-def _joined(pairs: Sequence[Sequence[int]]) -> list[set[int]]:
-    """The groups of all that pairs connect, also by way of others."""
-    groups: dict[int, set[int]] = {}
-    for first, second in pairs:
-        group = groups.get(first, {first}) | groups.get(second, {second})
-        groups |= dict.fromkeys(group, group)
-    return list({id(group): group for group in groups.values()}.values())
+def _connected(pairs: np.ndarray, count: int) -> list[list[int]]:
+    """The groups of 0 .. `count` - 1 that `pairs` (n, 2) connect, also by way of others."""
+    if not len(pairs):
+        return []
+    graph = coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
+    _, groups = connected_components(graph, directed=False)
+    order = np.argsort(groups, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+    return [part.tolist() for part in parts if len(part) > 1]
 
 
 def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
@@ -256,7 +260,7 @@ def _likest(photos: Labelled, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     squares = np.square(people.centres).sum(axis=1) + people.spreads
     for start in range(0, len(rows), BLOCK):
         part = slice(start, start + BLOCK)
-        vectors = photos.looks.descriptors[rows[part]].astype(np.float64)
+        vectors = photos.seen.descriptors[rows[part]].astype(np.float64)
         apart = np.square(vectors).sum(axis=1)[:, None] + squares - 2 * vectors @ people.centres.T
         apart[photos.identities[rows[part], None] == people.identities] = np.inf
         identities[part] = people.identities[apart.argmin(axis=1)]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from faceverify.base.files import is_whole, replacing, seal, sha256
+from faceverify.base.digests import is_whole, seal, sha256
+from faceverify.base.files import replacing
 
 
 def stored(

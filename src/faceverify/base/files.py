@@ -1,6 +1,5 @@
-"""Files written whole or not at all, and names that stay inside their folder."""
+"""Files replaced whole or not at all, bounded reads, and names that stay in their folder."""
 
-import hashlib
 import json
 import os
 import platform
@@ -14,23 +13,23 @@ from pathlib import Path
 
 from faceverify.base.errors import InputError, MadeFileError
 
-# A spreadsheet takes a cell that begins so for a formula.
+# A spreadsheet reads a cell that starts with one of these as a formula.
 FORMULA_STARTS = tuple("=+-@\t\r\n")
-NAME_BYTES = 255  # of a file name, on every usual file system
-JSON_BYTES = 256 * 2**20  # twice what the landmarks of all faces of CelebA take
+NAME_BYTES = 255  # longest file name on the usual file systems
+JSON_BYTES = 256 * 2**20  # twice the size of the landmarks of all CelebA faces
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written there takes its place at the end.
+    """Give a temporary path beside `path`, and rename it to `path` when the block ends.
 
-    For a file or a folder. If the block raises, `path` stays as it was and the rest is removed.
-    What a killed run leaves beside it, the next one removes or, if it is all there is, puts back.
+    For a file or a folder. If the block raises, `path` is unchanged and the temporary is deleted.
+    Leftovers of a killed run are cleared by the next call for the same `path`: see `_clear`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The machine's name, for folders that several share.
+    # The machine's name, because several machines may share the folder.
     name = f".{path.stem}.tmp-{platform.node()}-"
-    # The suffix stays last: Keras, OpenCV and pandas read the format from it.
+    # The suffix stays last: Keras, OpenCV and pandas choose the format by it.
     temporary, old = (
         path.with_name(f"{name}{os.getpid()}{end}{path.suffix}") for end in ("", "-old")
     )
@@ -49,18 +48,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _running(pid: int) -> bool:
-    """Whether a process other than this one has this number."""
+    """Whether another process than this one runs under a process id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it is somebody else's
+        pass  # it belongs to another user
     return pid != os.getpid()
 
 
 def _clear(left: Path, path: Path) -> None:
-    """Remove what `replacing` left; the old folder takes its place again if nothing has."""
+    """Delete a leftover of `replacing`; restore the old folder if nothing replaced it."""
     is_old = left.name.removesuffix(path.suffix).endswith("-old")
     if is_old and left.is_dir() and not path.exists():
         left.rename(path)
@@ -72,24 +71,24 @@ def _clear(left: Path, path: Path) -> None:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Like `replacing`, with an empty folder to fill."""
+    """Like `replacing`, for a folder: the temporary path is an empty folder."""
     with replacing(path) as temporary:
         temporary.mkdir()
         yield temporary
 
 
 def write_json(path: Path, value: object, indent: int | None = None) -> None:
-    """Write `value` as JSON with a final newline; NaN is refused, keys keep their order."""
+    """Write `value` as UTF-8 JSON and a newline; keys keep their order, NaN is a ValueError."""
     text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def content(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file of at most `limit`.
+    """Read a regular file of at most `limit` bytes.
 
-    Raises InputError for a larger one and for a pipe, a device or a folder: reading those could
-    wait forever or never end. OSError passes, FileNotFoundError too.
+    Raises InputError for a larger file and for a pipe, a device or a folder, which could make
+    the read wait forever or never end, and OSError (FileNotFoundError) as `open` does.
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"{path} is no regular file")
@@ -101,7 +100,7 @@ def content(path: Path, limit: int) -> bytes:
 
 
 def read_json(path: Path) -> object:
-    """Parse a JSON file; one that is missing or broken is an `InputError` that names it."""
+    """Parse a JSON file; raises InputError, naming it, when it is missing or not valid."""
     try:
         return parse_json(content(path, JSON_BYTES))
     except FileNotFoundError:
@@ -111,7 +110,7 @@ def read_json(path: Path) -> object:
 
 
 def parse_json(data: bytes) -> object:
-    """Parse JSON in UTF-8; ValueError also for a key that comes twice, NaN and endless nesting."""
+    """Parse UTF-8 JSON; ValueError also for a repeated key, NaN, infinity and deep nesting."""
 
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         keys = Counter(key for key, _ in pairs)
@@ -129,11 +128,11 @@ def parse_json(data: bytes) -> object:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a file name from data names a file in a folder, and nothing else to any program.
+    """Whether a name from data is a plain file name: safe in paths, tables and command lines.
 
-    Not so one that is absolute, climbs, is too long, holds a separator, NUL, newline or anything
-    that cannot be printed, and one that a spreadsheet takes for a formula or a command for an
-    option.
+    False for an absolute path, `.` and `..`, more than NAME_BYTES, a separator, NUL, a newline or
+    another unprintable character, and for a first character that a spreadsheet reads as a
+    formula or a command as an option.
     """
     return (
         name not in ("", ".", "..")
@@ -143,10 +142,10 @@ def is_plain(name: str) -> bool:
     )
 
 
-def inside(folder: Path, name: str) -> Path:
-    """Return `folder/name` for a plain file name from data.
+def path_inside(folder: Path, name: str) -> Path:
+    """Return `folder/name` for a file name from data.
 
-    Raises InputError for a name that is not plain, and for a link that leads out of `folder`.
+    Raises InputError for a name that is not plain (`is_plain`) and for a link out of `folder`.
     """
     if not is_plain(name):
         raise InputError(f"{name!r} is not a plain file name; it must name a file in {folder}")
@@ -156,63 +155,6 @@ def inside(folder: Path, name: str) -> Path:
     return path
 
 
-def sha256(*parts: bytes | str | Path) -> str:
-    """Hash bytes, texts (UTF-8) and the contents of files (paths) as one digest."""
-    total = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Path):
-            with part.open("rb") as file:
-                own = hashlib.file_digest(file, "sha256").digest()
-        else:
-            own = hashlib.sha256(part.encode() if isinstance(part, str) else part).digest()
-        total.update(own)
-    return total.hexdigest()
-
-
-def row_sum(row: tuple) -> str:
-    """SHA-256 of a row of a database, for a last column that tells whether the rest is whole."""
-    return sha256(repr(row))
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, as `sha256sum` prints it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def seal(path: Path) -> None:
-    """Append the SHA-256 of a file to it, for `is_whole`; NumPy reads its formats as before."""
-    with path.open("r+b") as file:
-        total = hashlib.file_digest(file, "sha256")  # reads up to the end
-        file.write(total.digest())
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a file is there and ends with the SHA-256 of all before it."""
-    if not path.is_file():
-        return False
-    total = hashlib.sha256()
-    left = path.stat().st_size - total.digest_size
-    with path.open("rb") as file:
-        while left > 0 and (part := file.read(min(left, 2**20))):
-            total.update(part)
-            left -= len(part)
-        return file.read() == total.digest()
-
-
-def check_checksum(path: Path) -> None:
-    """Compare a file with the `<path>.sha256` beside it; InputError when they do not agree."""
-    beside = path.with_name(f"{path.name}.sha256")
-    if not beside.is_file():
-        raise InputError(f"{beside} is missing; `sha256sum` in that folder writes it")
-    if not path.is_file():
-        raise InputError(f"{path} is missing")
-    if beside.read_bytes().split()[:1] != [digest(path).encode()]:
-        raise InputError(
-            f"{path} is not what {beside.name} says; bring both again from where they came"
-        )
-
-
 def folder_files(folder: Path) -> Iterable[Path]:
-    """The plain files of a folder in the order of their names, hidden ones left out."""
+    """The files of a folder, sorted by name, without hidden files and folders."""
     return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))

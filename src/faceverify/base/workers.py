@@ -13,8 +13,8 @@ from typing import Any
 
 import joblib
 
+from faceverify.base.digests import sha256
 from faceverify.base.errors import InputError, unheard_by_children
-from faceverify.base.files import sha256
 from faceverify.base.packages import RESULTS
 
 LOCAL = "loky"

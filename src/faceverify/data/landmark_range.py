@@ -8,7 +8,7 @@ import numpy as np
 from faceverify.base.errors import InputError
 from faceverify.base.files import read_json, write_json
 from faceverify.faces.aligned_photos import CANVAS_SIZE, FARTHEST, PHOTO_HEIGHT, PHOTO_WIDTH
-from faceverify.faces.landmarks import POINTS
+from faceverify.faces.landmarks import LANDMARK_NUMBERS, POINTS
 
 # The 68 x's, then the 68 y's: photo pixels -> canvas pixels.
 CANVAS_SCALE = np.repeat([CANVAS_SIZE / PHOTO_WIDTH, CANVAS_SIZE / PHOTO_HEIGHT], POINTS)
@@ -52,10 +52,11 @@ class LandmarkRange(NamedTuple):
             limits = cls(*(np.array(values[name], np.float64) for name in cls._fields))
         except (KeyError, TypeError, ValueError, OverflowError):
             limits = None
+        shape = (LANDMARK_NUMBERS,)
         if (
             limits is None
-            or any(v.shape != (2 * POINTS,) or not (np.abs(v) <= FARTHEST).all() for v in limits)
+            or any(v.shape != shape or not (np.abs(v) <= FARTHEST).all() for v in limits)
             or (limits.minimum > limits.maximum).any()
         ):
-            raise InputError(f"{path} does not hold two times {2 * POINTS} numbers in order")
+            raise InputError(f"{path} does not hold two times {LANDMARK_NUMBERS} numbers in order")
         return limits

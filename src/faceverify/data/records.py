@@ -13,12 +13,13 @@ from google.protobuf.message import DecodeError
 from faceverify.base import backend
 from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import folder_files, is_plain
+from faceverify.faces.landmarks import LANDMARK_NUMBERS
 
 # TensorFlow's guide advises files of 100 to 200 MB; https://www.tensorflow.org/tutorials/load_data/tfrecord
 FILE_BYTES = 150_000_000
 # What a record holds beside its photos: 2 x 136 floats, names, keys and framing.
 OVERHEAD_BYTES = 1_400
-LEAST_BYTES = 2 * 136 * 4  # of a record: its targets
+LEAST_BYTES = 2 * LANDMARK_NUMBERS * 4  # of a record: its targets
 
 
 class PairRecord(NamedTuple):
@@ -149,8 +150,8 @@ def _decode(payload: bytes) -> PairRecord:
     target0, target1 = (
         np.array(feature[name].float_list.value, np.float32) for name in ("target0", "target1")
     )
-    if target0.shape != (136,) or target1.shape != (136,):
-        raise ValueError("a target does not have 136 numbers")
+    if {target0.shape, target1.shape} != {(LANDMARK_NUMBERS,)}:
+        raise ValueError(f"a target does not have {LANDMARK_NUMBERS} numbers")
     if not all(((target >= 0) & (target <= 1)).all() for target in (target0, target1)):
         raise ValueError("a target is not in 0 .. 1")
     same = feature["targetD"].float_list.value[0]

@@ -12,8 +12,8 @@ import pandas as pd
 from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import content, is_plain, read_json, replacing
 from faceverify.faces.aligned_photos import FARTHEST
+from faceverify.faces.landmarks import LANDMARK_NUMBERS
 
-LANDMARK_NUMBERS = 136
 TABLE_BYTES = 128 * 2**20  # a million pairs
 
 

@@ -1,8 +1,8 @@
-"""Whether other people of one group are accepted as oneself more often than those of another.
+"""Fairness: whether the FMR of one group of people is too many times that of another.
 
-Compared are, for each attribute, the impostor pairs with it on both photos and those with it on
-none: two people who are alike in it, as an impostor would choose. Pairs that differ in it are
-easier for every model, and no group of people.
+For each attribute, impostor pairs with it on both photos are compared with those with it on none:
+two people who are alike in it, as an impostor would choose. Pairs that differ in it are easier for
+every model, and no group of people.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,22 @@ EXCEEDS, WITHIN, UNKNOWN = "exceeds", "within", "too few to tell"
 _Numbers = Mapping[str, float | int | None]
 
 
-def compared(attribute: str) -> tuple[str, str]:
-    """The two groups of `verification.attribute_groups` that are held against each other."""
+def compared_groups(attribute: str) -> tuple[str, str]:
+    """Names of the two groups compared, out of the three of `verification.attribute_groups`."""
     return f"{attribute} on both", f"{attribute} on none"
 
 
 def report(
     groups: Mapping[str, _Numbers], shares: Mapping[str, _Numbers], factor: float
 ) -> dict[str, float | dict]:
-    """The `factor` that counts as too much, and `attributes`: what holds for each of them.
+    """Whether one group's FMR is more than `factor` times the other's, for each attribute.
 
-    `groups` is what `metrics.group_error_rates` gives, `shares` attribute -> what
-    `metrics.fmr_shares` gives for `compared`. Of each attribute: `higher` and `lower`, the groups
-    with the higher and the lower FMR; `fmr_ratio` with `_low` and `_high`, how many times as high
-    (None: no false accept in either; `_high` None: without an end); `verdict`, whether the whole
-    interval lies above the factor, or below it, or neither, which more people would decide.
+    `groups` is what `metrics.group_error_rates` gives, `shares` maps each attribute to what
+    `metrics.fmr_shares` gives for its `compared_groups`. The report has `factor`, and in
+    `attributes` for each of them: `higher` and `lower`, the groups with the higher and the lower
+    FMR; `fmr_ratio`, the higher over the lower one, with `_low` and `_high` (all None: no false
+    accept in either group; `_high` None: no upper end); `verdict`, EXCEEDS if the whole interval
+    lies above the factor, WITHIN if below it, else UNKNOWN, which more people would decide.
     """
     attributes = {name: _contrast(groups, name, share) for name, share in shares.items()}
     for found in attributes.values():
@@ -39,7 +40,8 @@ def report(
 
 
 def _contrast(groups: Mapping[str, _Numbers], attribute: str, share: _Numbers) -> dict:
-    higher, lower = compared(attribute)
+    """What `report` says of an attribute, without the verdict."""
+    higher, lower = compared_groups(attribute)
     parts = [share[f"share{end}"] for end in ENDS]
     if None not in parts and parts[0] < 0.5:
         higher, lower = lower, higher
@@ -67,16 +69,16 @@ def _quotient(above: float, below: float) -> float | None:
 
 
 def rate(figures: _Numbers, name: str) -> str:
-    """A group's FMR or FNMR with its interval, or with the reason why there is none."""
+    """A group's FMR or FNMR, `name`, with its interval or the reason why it has none."""
     if figures[name] is not None and figures[f"{name}_low"] is None:
         return f"{figures[name]:.3f} (too few people)"
     return interval(figures, name)
 
 
 def sentences(found: Mapping, groups: Mapping[str, _Numbers]) -> str:
-    """What a `report` says, as Markdown: a warning for each attribute that exceeds, then the rest.
+    """A `report` in words, as Markdown: a warning for each attribute that exceeds, then the rest.
 
-    `groups` are those that the report was made of. Empty where the data has no attribute.
+    `groups` are the error rates that the report was made from. "" where it has no attribute.
     """
     factor, by_verdict = found["factor"], {EXCEEDS: [], WITHIN: [], UNKNOWN: []}
     for attribute, contrast in found["attributes"].items():
@@ -88,7 +90,7 @@ def sentences(found: Mapping, groups: Mapping[str, _Numbers]) -> str:
     if by_verdict[UNKNOWN]:
         people = ", ".join(
             "{} ({} and {} people)".format(
-                attribute, *(groups[name]["people"] for name in compared(attribute))
+                attribute, *(groups[name]["people"] for name in compared_groups(attribute))
             )
             for attribute, _ in by_verdict[UNKNOWN]
         )

@@ -1,4 +1,4 @@
-"""Pairs of photos as one picture, for people to look at."""
+"""A contact sheet of pairs of photos, for people to look at."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,12 +9,13 @@ import numpy as np
 from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH
 
 COLUMNS = 4
-MARGIN, CAPTION = 8, 26
+WORST_SHOWN = 12  # pairs of each kind of error: three rows
+MARGIN, CAPTION = 8, 26  # pixels; the height of a line of text
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 class Exhibit(NamedTuple):
-    """Two aligned photos, uint8 (218, 178, 3), and the line under them."""
+    """A pair of aligned photos, uint8 RGB (218, 178, 3), and the line under them."""
 
     first: np.ndarray
     second: np.ndarray
@@ -22,7 +23,7 @@ class Exhibit(NamedTuple):
 
 
 def render(title: str, exhibits: Sequence[Exhibit]) -> np.ndarray:
-    """Draw pairs in rows of four under a title, uint8 RGB; with none, the title alone."""
+    """The sheet, uint8 RGB (height, width, 3): a title, and under it the pairs in rows of four."""
     width, height = 2 * PHOTO_WIDTH + MARGIN, PHOTO_HEIGHT + CAPTION + MARGIN
     rows = -(-len(exhibits) // COLUMNS)
     sheet = np.full(

@@ -1,4 +1,4 @@
-"""What is judged: the photos of both splits, their pairs, and what a member says of each photo."""
+"""Inputs of the evaluation: photos, verification pairs, and a member's outputs for each photo."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,35 +10,39 @@ from faceverify.evaluation import verification
 from faceverify.faces import aligned_photos
 from faceverify.model import features, network, store
 
-PREPARED = Path("prepared")
 SPLITS = ("train", "val")
 
 
-class Photos(NamedTuple):
-    """The photos that are judged: their file names, people, sources and true landmarks."""
+class JudgedPhotos(NamedTuple):
+    """The n photos of both splits that models are judged on, in the order of `selected.csv`."""
 
-    names: list[str]
-    identities: np.ndarray  # (n,)
-    sources: list[str]
-    landmarks: np.ndarray  # (n, 136) in pixels
+    folder: Path  # of their files
+    names: list[str]  # of these files
+    identities: np.ndarray  # (n,) numbers of people
+    sources: list[str]  # names of the original photos
+    landmarks: np.ndarray  # (n, 136) dlib's, in pixels: the 68 x's, then the 68 y's
 
     def read(self, name: str) -> bytes:
-        """A photo's encoded bytes."""
-        with aligned_photos.named(name):
-            return aligned_photos.read(PREPARED / "selected", name)
+        """A photo's encoded bytes; MadeFileError, with the name, where it cannot be read."""
+        with aligned_photos.name_in_errors(name):
+            return aligned_photos.read(self.folder, name)
 
 
 def load_pairs(
-    genuine_per_identity: int | None, seed: int
-) -> tuple[Photos, dict[str, verification.VerificationPairs]]:
-    """The photos of both splits, and the verification pairs of each.
+    prepared: Path, genuine_per_identity: int | None, seed: int
+) -> tuple[JudgedPhotos, dict[str, verification.VerificationPairs]]:
+    """The photos of both splits, and split -> its verification pairs.
 
-    `genuine_per_identity` is how many genuine pairs a person has, None for all there are.
+    `prepared` is the folder with the selected photos and the tables of photos and pairs. People
+    have at most `genuine_per_identity` genuine pairs each, None for all there are; what is drawn
+    depends on `seed`. Where the splits share people, val has no pair of train's. Raises
+    MadeFileError or InputError for a table that is missing or damaged.
     """
-    selected = tables.read(PREPARED / "selected.csv", tables.SELECTED)
-    paired = tables.read_pairs(PREPARED / "pairs.csv")
-    landmarks = tables.read_landmarks(PREPARED / "selected.json", selected.name)
-    judged = Photos(
+    selected = tables.read(prepared / "selected.csv", tables.SELECTED)
+    paired = tables.read_pairs(prepared / "pairs.csv")
+    landmarks = tables.read_landmarks(prepared / "selected.json", selected.name)
+    judged = JudgedPhotos(
+        prepared / "selected",
         selected.name.tolist(),
         selected.identity.to_numpy(),
         selected.source.tolist(),
@@ -69,9 +73,12 @@ def load_pairs(
 
 
 def member_outputs(
-    trained: store.TrainedModel, judged: Photos, cache: Path
+    trained: store.TrainedModel, judged: JudgedPhotos, cache: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A member's tails (n, units) and landmarks (n, 136) in [0, 1] for all photos."""
+    """A member's tails (n, units) and landmarks (n, 136) in [0, 1] for all photos.
+
+    `cache` is the folder where features of a frozen brain are kept.
+    """
     if trained.description["brain_trainable"]:
         whole = network.join(trained.brain, trained.tower)
         batches = list(features.run_photos(whole, judged.names, judged.read))

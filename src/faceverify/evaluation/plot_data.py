@@ -1,4 +1,4 @@
-"""The numbers behind the plots: operating points, histograms, decisions, groups, training."""
+"""Tables of the plots: ROC and DET points, histograms, decisions, group rates, training curves."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,13 +13,15 @@ from faceverify.evaluation.summary import ENDS
 
 POINTS, BINS = 100, 40
 KINDS = ("genuine", "impostor")
-# Figure of a training curve -> what the training called it.
+SAME, DIFFERENT = "same person", "different people"
+ACCEPTED, REFUSED = "accepted", "refused"
+# Column of the training curves -> name of the figure in the training's log.
 TRAINING = {
     "contrastive_loss": "targetD_contrastive",
     "pairwise_accuracy": "targetD_accuracy",
     "landmark_error": "target0_landmark_error",
 }
-CURVE_BYTES = 2**24
+CURVE_BYTES = 2**24  # the largest file of a curve
 
 
 def operating_points(scores: np.ndarray, same: np.ndarray) -> pd.DataFrame:
@@ -53,9 +55,10 @@ def _within(rates: np.ndarray, pairs: int) -> np.ndarray:
 def histogram(
     scores: np.ndarray, same: np.ndarray, threshold: float, accept_threshold: float
 ) -> pd.DataFrame:
-    """Shares of the genuine and of the impostor pairs in bins of the score from 0 on.
+    """The histogram of the scores, in BINS bins from 0 on, of genuine and of impostor pairs.
 
-    `start` and `end` of the bin, `kind`, `share` in [0, 1], and both thresholds in each row.
+    Columns: `start` and `end` of the bin, `kind` of KINDS, `share` of that kind in [0, 1], and both
+    thresholds.
     """
     edges = np.linspace(0, np.max(scores, initial=accept_threshold), BINS + 1)
     parts = [
@@ -75,13 +78,13 @@ def histogram(
 
 
 def decisions(scores: np.ndarray, same: np.ndarray, accept_threshold: float) -> pd.DataFrame:
-    """How many pairs of each kind are accepted and refused: `actual`, `predicted`, `pairs`."""
+    """The confusion table: how many pairs, by `actual` and `predicted`, in the column `pairs`."""
     accepted = scores < accept_threshold
     counts = [
-        ("same person", "accepted", same & accepted),
-        ("same person", "refused", same & ~accepted),
-        ("different people", "accepted", ~same & accepted),
-        ("different people", "refused", ~same & ~accepted),
+        (SAME, ACCEPTED, same & accepted),
+        (SAME, REFUSED, same & ~accepted),
+        (DIFFERENT, ACCEPTED, ~same & accepted),
+        (DIFFERENT, REFUSED, ~same & ~accepted),
     ]
     return pd.DataFrame(
         [(actual, predicted, int(mask.sum())) for actual, predicted, mask in counts],
@@ -105,11 +108,11 @@ def group_rates(groups: Mapping[str, Mapping[str, float | int | None]]) -> pd.Da
 
 
 def training_curves(folder: Path, members: Iterable[str]) -> pd.DataFrame:
-    """The figures of TRAINING after each epoch: also `member`, `split`, `epoch` from 1, `kept`.
+    """Training curves of all members: `member`, `split`, `epoch` from 1, `kept`, and TRAINING.
 
     `folder` has what DVCLive wrote for each member, in a folder of the member's name. `kept` is 1
-    in the rows of the epoch whose weights are the model's. Raises MadeFileError for what is
-    missing or damaged.
+    in the rows of the epoch whose weights are the model's, else 0. Raises MadeFileError for a file
+    that is missing or damaged.
     """
     parts = []
     for member in members:
@@ -130,7 +133,7 @@ def training_curves(folder: Path, members: Iterable[str]) -> pd.DataFrame:
 
 
 def _curve(folder: Path, name: str) -> np.ndarray:
-    """A figure after each epoch, float64 (epochs,)."""
+    """The values of a figure after each epoch, float64 (epochs,), from DVCLive's table."""
     path = folder / f"{name}.tsv"
     try:
         _, *rows = content(path, CURVE_BYTES).decode("ascii").splitlines()

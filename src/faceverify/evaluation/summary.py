@@ -6,7 +6,9 @@ from pydantic import Field
 
 from faceverify.base.schema import Finite, Part
 
-# Name -> whether more of it is better. Each comes with _low and _high.
+# How reports name the ensemble and dlib's descriptor, beside the members.
+ENSEMBLE, BASELINE = "ensemble", "dlib"
+# Name of a figure -> whether more of it is better. Each comes with _low and _high.
 MORE_IS_BETTER = {
     "accuracy": True,
     "accuracy_fitted": True,
@@ -16,7 +18,7 @@ MORE_IS_BETTER = {
     "fnmr": False,
 }
 FIGURES = tuple(MORE_IS_BETTER)
-ENDS = ("", "_low", "_high")
+ENDS = ("", "_low", "_high")  # a figure, and the ends of its 95% interval
 
 # A figure, or nothing where it is undefined.
 Figures = Mapping[str, float | None]
@@ -25,7 +27,7 @@ FIGURES_BY_NAME = dict[str, dict[str, Finite | None]]
 
 
 class Contrast(Part):
-    """What `fairness.report` says of an attribute, as far as it is shown."""
+    """What `fairness.report` says of one attribute."""
 
     higher: str
     lower: str
@@ -42,8 +44,8 @@ class Fairness(Part):
     attributes: dict[str, Contrast]
 
 
-class Report(Part):
-    """What `evaluate` says of a model, as far as people are shown it; some have no groups."""
+class ModelReport(Part):
+    """What is shown of a model's report in `details.json`; only the ensemble's has `fairness`."""
 
     train: dict[str, Finite | None] = Field(default_factory=dict)
     val: dict[str, Finite | None] = Field(default_factory=dict)
@@ -52,18 +54,21 @@ class Report(Part):
 
 
 class EnsembleDetails(Part):
-    """What is shown of `details.json`."""
+    """What is shown of `details.json` beside the six figures: the ensemble's report."""
 
-    ensemble: Report | None = None
+    ensemble: ModelReport | None = None
 
 
-def of(figures: Figures) -> dict[str, float | None]:
-    """The six of a model's figures, with their ends."""
+def six_figures(figures: Figures) -> dict[str, float | None]:
+    """FIGURES out of all of a model's figures, with the ends of their intervals."""
     return {f"{name}{end}": figures[f"{name}{end}"] for name in FIGURES for end in ENDS}
 
 
 def interval(figures: Figures, name: str, sign: str = "") -> str:
-    """A figure with its 95% interval, all with their sign if `sign` is "+"; a dash for none."""
+    """A figure with its 95% interval, "0.912 [0.900, 0.923]", or "-" where either is undefined.
+
+    With `sign` "+" all three numbers have their sign.
+    """
     numbers = [figures[f"{name}{end}"] for end in ENDS]
     if None in numbers:
         return "-"
@@ -77,21 +82,24 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def models_table(details: Mapping[str, Mapping], baseline: str) -> str:
-    """The six figures of each model on the val people, and in what it loses to the baseline."""
+def models_table(reports: Mapping[str, Mapping]) -> str:
+    """A Markdown table of each model's six figures on val, and in what it loses to the baseline."""
     rows = [
         [
             name,
             *(interval(report["val"], figure) for figure in FIGURES),
             ", ".join(report.get("loses_to_baseline_in", [])) or "-",
         ]
-        for name, report in details.items()
+        for name, report in reports.items()
     ]
-    return markdown(["model", *FIGURES, f"loses to {baseline} in"], rows)
+    return markdown(["model", *FIGURES, f"loses to {BASELINE} in"], rows)
 
 
 def weightings_table(report: Mapping[str, Mapping]) -> str:
-    """The weights of each weighting, its six figures, and its AUC less that of the shipped one."""
+    """A Markdown table of `report.weightings`.
+
+    Weights by member, the six figures on val, and AUC less that with the shipped weights.
+    """
     members = list(report["shipped"]["weights"])
     rows = [
         [

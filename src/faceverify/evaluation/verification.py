@@ -1,4 +1,4 @@
-"""The pairs that a verdict rests on, and each model's scores for them."""
+"""Verification pairs, their scores by theta or by dlib's descriptors, and their worst errors."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,26 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from faceverify.evaluation import metrics
 from faceverify.model.network import angle
 
-SCORED_AT_ONCE = 65_536
+SCORED_AT_ONCE = 65_536  # pairs; bounds the memory
 
 
 class VerificationPairs(NamedTuple):
-    """Pairs of photos by their rows: `photos` (P, 2), `identities` (P, 2), `same` bool (P,)."""
+    """P pairs of photos, which are rows of another array, and who is on them."""
 
-    photos: np.ndarray
-    identities: np.ndarray
-    same: np.ndarray
-
-
-class Decision(NamedTuple):
-    """Where a model decides: in the accuracy, in the product, and as fitted on train people."""
-
-    threshold: float
-    accept_threshold: float
-    fitted_threshold: float
+    photos: np.ndarray  # (P, 2) rows
+    identities: np.ndarray  # (P, 2) numbers of people
+    same: np.ndarray  # bool (P,), true for a genuine pair
 
 
 def make_verification_pairs(
@@ -34,8 +25,9 @@ def make_verification_pairs(
 ) -> VerificationPairs:
     """Genuine pairs of each person, all or at most `genuine`, and as many impostor pairs.
 
-    `rows` (n,) are the photos to pair, `identities` (n,) who is on them. Impostor pairs are
-    drawn from all there are; no pair comes twice. There are fewer where fewer exist.
+    `rows` (n,) are the photos to pair, `identities` (n,) the people on them; `genuine` is the most
+    genuine pairs that a person has, None for all. Impostor pairs are drawn evenly from all there
+    are, fewer where fewer exist. No pair comes twice.
     """
     chosen = []
     by_person = np.argsort(identities, kind="stable")
@@ -51,7 +43,7 @@ def make_verification_pairs(
 
 
 def without(pairs: VerificationPairs, others: VerificationPairs) -> VerificationPairs:
-    """The pairs whose two photos are no pair of `others`, in either order."""
+    """`pairs` less those of the same two photos as a pair of `others`, in either order."""
     known = {frozenset(pair) for pair in others.photos.tolist()}
     kept = np.array([frozenset(pair) not in known for pair in pairs.photos.tolist()], bool)
     return VerificationPairs(*(array[kept] for array in pairs))
@@ -92,27 +84,16 @@ def distances(descriptors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 
 def _parts(pairs: np.ndarray) -> list[np.ndarray]:
-    """The pairs in parts of bounded size; one empty part where there are none."""
+    """The pairs in parts of at most SCORED_AT_ONCE; one empty part where there are none."""
     starts = range(0, max(len(pairs), 1), SCORED_AT_ONCE)
     return [pairs[start : start + SCORED_AT_ONCE] for start in starts]
 
 
-def figures(
-    scores: np.ndarray, pairs: VerificationPairs, decision: Decision, resamples: int, seed: int
-) -> dict[str, float | None]:
-    """`metrics.measure` of some scores."""
-    return metrics.measure(
-        scores,
-        pairs.same,
-        pairs.identities,
-        **decision._asdict(),
-        resamples=resamples,
-        seed=seed,
-    )
-
-
 def attribute_groups(present: np.ndarray, name: str) -> dict[str, np.ndarray]:
-    """Masks (P,) of the pairs by how many of their photos have an attribute, bool (P, 2)."""
+    """Three groups of pairs, as masks (P,): the attribute on both, on one or on none of the photos.
+
+    `present` (P, 2) is true for a photo with the attribute.
+    """
     return {
         f"{name} on both": present.all(axis=1),
         f"{name} on one": present[:, 0] != present[:, 1],
@@ -123,7 +104,10 @@ def attribute_groups(present: np.ndarray, name: str) -> dict[str, np.ndarray]:
 def worst(
     scores: np.ndarray, pairs: VerificationPairs, threshold: float, count: int
 ) -> tuple[Sequence[int], Sequence[int]]:
-    """The pairs of the worst false accepts and false rejects, worst first, `count` at most."""
+    """The worst false accepts and the worst false rejects, as places of pairs, worst first.
+
+    `scores` (P,) below `threshold` accept; there are at most `count` of each.
+    """
     ascending = np.argsort(scores, kind="stable")
     accepts = [i for i in ascending if not pairs.same[i] and scores[i] < threshold]
     rejects = [i for i in ascending[::-1] if pairs.same[i] and scores[i] >= threshold]

@@ -1,4 +1,4 @@
-"""Weights of the ensemble other than the shipped ones, for comparison."""
+"""Other weights of the ensemble, chosen on training people, to compare the shipped ones with."""
 
 from collections.abc import Mapping
 
@@ -16,8 +16,8 @@ def alternatives(
 ) -> dict[str, dict[str, float]]:
     """Name of a weighting -> weight by member: the best single member, uniform, and fitted.
 
-    `thetas` has each member's scores (P,) of pairs of training people, `same` (P,) is true for the
-    genuine ones, `aucs` has each member's AUC on these pairs. Of equally good members the first
+    `thetas` has each member's theta (P,) of the pairs of training people, `same` (P,) is true for
+    genuine pairs, `aucs` has each member's AUC on these pairs. Of equally good members the first
     is the best one.
     """
     best = max(aucs, key=lambda name: -np.inf if aucs[name] is None else aucs[name])
@@ -30,12 +30,12 @@ def alternatives(
 
 
 def fitted(thetas: np.ndarray, same: np.ndarray) -> np.ndarray:
-    """Weights (M,) with which the weighted theta of pairs best tells who is who.
+    """Weights (M,) of the members, fitted by logistic regression of `same` on theta.
 
-    `thetas` (M, P) are the members' scores, `same` (P,) is true for genuine pairs. A logistic
-    regression of `same` on the scores whose slopes cannot favour impostors; the weights are the
-    slopes over their sum, in thousandths that sum to 1. Uniform where no member tells anything or
-    one kind of pair is missing.
+    `thetas` (M, P) are the members' thetas, `same` (P,) is true for genuine pairs. No slope may be
+    positive: a larger theta never speaks for one person. The weights are the slopes over their
+    sum, in thousandths that sum to 1; uniform where all slopes are 0 or one kind of pair is
+    missing.
     """
     members, pairs = thetas.shape
     thetas = thetas / (thetas.std() or 1)  # the ridge means the same at every scale of theta

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from faceverify.base.errors import MadeFileError, UnusableError
-from faceverify.base.files import inside
+from faceverify.base.files import path_inside
 
 # CelebA's aligned photos; https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html
 PHOTO_WIDTH, PHOTO_HEIGHT = 178, 218
@@ -50,7 +50,7 @@ def read(folder: Path, name: str) -> bytes:
     Raises UnusableError for one that is missing, larger than MAX_BYTES, or no regular file:
     reading a pipe could wait forever, and a link can lead to itself.
     """
-    path = inside(folder, name)
+    path = path_inside(folder, name)
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -67,8 +67,8 @@ def read(folder: Path, name: str) -> bytes:
 
 
 @contextmanager
-def named(photo: Path | str) -> Iterator[None]:
-    """Put a photo's name to the reason why it cannot be used: InputError from UnusableError."""
+def name_in_errors(photo: Path | str) -> Iterator[None]:
+    """Turn an UnusableError of the block into a MadeFileError that names the photo."""
     try:
         yield
     except UnusableError as error:

@@ -11,8 +11,8 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base.cache import stored
+from faceverify.base.digests import digest
 from faceverify.base.errors import GivenFileError
-from faceverify.base.files import digest
 from faceverify.base.workers import LOCAL, results
 from faceverify.faces.aligned_photos import decode_aligned
 from faceverify.faces.landmarks import unflatten
@@ -21,7 +21,8 @@ from faceverify.faces.landmarks import unflatten
 # http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
 THRESHOLD = 0.6
 NUMBERS = 128
-# SHA-256 of dlib's dlib_face_recognition_resnet_model_v1.dat.
+# The file of the network in data/, as dlib publishes it, and its SHA-256.
+NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 PUBLISHED = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 import dlib
 import numpy as np
 
+from faceverify.base.digests import check_checksum
 from faceverify.base.errors import GivenFileError, InputError, UnusableError
-from faceverify.base.files import check_checksum
 
 POINTS = 68
-# SHA-256 of dlib's shape_predictor_68_face_landmarks.dat, which has 100 MB; the most that one's
-# own model may have.
+LANDMARK_NUMBERS = 2 * POINTS  # the 68 x's, then the 68 y's
+# The file of the model in data/, as dlib publishes it.
+PREDICTOR = "shape_predictor_68_face_landmarks.dat"
+# SHA-256 of that file. It has 100 MB; a model of one's own may have this many bytes.
 PUBLISHED = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 MAX_BYTES = 256 * 2**20
 # Indices in the 68-point scheme of the iBUG 300-W annotations;

@@ -1,4 +1,4 @@
-"""Brain features: what a frozen brain says of a photo, computed once."""
+"""Brain features: a frozen brain's outputs for photos, computed once and kept on disk."""
 
 import json
 import os
@@ -12,25 +12,25 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base.cache import stored
-from faceverify.base.files import sha256
-from faceverify.faces.aligned_photos import decode_aligned, named, to_canvas
+from faceverify.base.digests import sha256
+from faceverify.faces.aligned_photos import decode_aligned, name_in_errors, to_canvas
 
 BATCH_SIZE = 32
-# Change this when photos reach the brain in another way: old features are then left alone.
+# Part of the key of kept features: change it when photos are prepared in another way.
 FORMAT = "1"
 
 
 def fingerprint(model: keras.Model) -> str:
     """SHA-256 of a model's layers and weights: equal for models that give equal outputs.
 
-    Names are left out, because Keras counts them up as a process builds models.
+    Names of layers are left out, because Keras numbers them as a process builds models.
     """
     weights = (weight.tobytes() for weight in model.get_weights())
     return sha256(json.dumps(_described(model)), *weights)
 
 
 def _described(layer: keras.Layer) -> list:
-    """A layer's kind, output and settings, and those of the layers within it."""
+    """A layer's class, output shapes and settings, and the same of the layers within it."""
     settings = {
         key: value
         for key, value in layer.get_config().items()
@@ -44,11 +44,11 @@ def _described(layer: keras.Layer) -> list:
 def brain_features(
     brain: keras.Model, names: Sequence[str], read: Callable[[str], bytes], cache: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run photos through a frozen brain once; each distinct photo has one row of features.
+    """The features of photos, float32 (distinct photos, height, width, channels), and their rows.
 
-    `read` gives a photo's encoded bytes by its name. Gives the features, float32 (distinct
-    photos, height, width, channels), and the row of each of `names`. Whoever asks for the same
-    photos, by whatever names, gets what is stored. Raises InputError for a damaged photo.
+    `read` gives a photo's encoded bytes by its name; the second array, (names,), has the row of
+    each of `names`. The features are kept in the folder `cache` under a hash of brain and photos,
+    whatever the photos' names. Raises InputError for a damaged photo.
     """
     digests = [sha256(read(name)) for name in names]
     names_of = dict(sorted(zip(digests, names, strict=True)))
@@ -67,7 +67,10 @@ def brain_features(
 def run_photos(
     model: keras.Model, names: Sequence[str], read: Callable[[str], bytes]
 ) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
-    """A model's outputs for photos, a batch at a time, with a progress bar."""
+    """A model's outputs for photos, in batches of BATCH_SIZE, with a progress bar.
+
+    `read` gives a photo's encoded bytes by its name.
+    """
     starts = range(0, len(names), BATCH_SIZE)
     for start in tqdm(starts, f"Running the {model.name}", unit="batch", disable=None):
         part = names[start : start + BATCH_SIZE]
@@ -75,15 +78,15 @@ def run_photos(
 
 
 def canvases(encoded: Sequence[bytes], names: Sequence[str]) -> np.ndarray:
-    """Decode photos and bring them to the brain's canvas, uint8 (photos, 218, 218, 3).
+    """Decoded photos stretched to the brain's canvas, uint8 (photos, 218, 218, 3).
 
     In a thread for each core: OpenCV lets them run side by side. Raises InputError, with the
-    name, for one that is damaged.
+    name, for a damaged photo.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.stack(list(pool.map(_canvas, encoded, names)))
 
 
 def _canvas(encoded: bytes, name: str) -> np.ndarray:
-    with named(name):
+    with name_in_errors(name):
         return to_canvas(decode_aligned(encoded))

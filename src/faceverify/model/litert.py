@@ -1,4 +1,4 @@
-"""The ensemble as one LiteRT model: what the members share is stored and computed once."""
+"""Conversion of the ensemble to one LiteRT model, in which a shared brain is stored once."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,12 +14,14 @@ from faceverify.model.store import TrainedModel
 
 
 def convert(members: Sequence[TrainedModel], weights: Sequence[float]) -> bytes:
-    """The members and their weights as a `.tflite` file with float16 weights, two signatures.
+    """The bytes of a `.tflite` file of the members, with these weights in the ensemble.
+
+    It is in float16, with two signatures.
 
     `embed`: `photos` uint8 (B, 218, 218, 3) -> `embedding` float32 (B, N), the members' tails one
-    after the other. `compare`: `first` and `second` (B, N) -> `thetas` (B, members), each
-    member's angle in radians, and `theta` (B,), their weighted sum. Equal members and weights
-    give equal bytes.
+    after the other; each distinct brain runs once. `compare`: `first` and `second` (B, N) ->
+    `thetas` (B, members), each member's angle in radians, and `theta` (B,), their weighted sum.
+    Equal members and weights give equal bytes.
     """
     units = [member.description["tail_units"][1] for member in members]
     module = tf.Module()
@@ -41,6 +43,7 @@ def convert(members: Sequence[TrainedModel], weights: Sequence[float]) -> bytes:
 
 
 def _embed(members: Sequence[TrainedModel]) -> Callable:
+    """The function of `embed`."""
     prints = [fingerprint(member.brain) for member in members]
     brain_of = {mark: _frozen(member.brain) for mark, member in zip(prints, members, strict=True)}
     towers = [_frozen(member.tower) for member in members]
@@ -55,8 +58,9 @@ def _embed(members: Sequence[TrainedModel]) -> Callable:
 
 
 def _compare(units: Sequence[int], weights: Sequence[float]) -> Callable:
-    # Every constant becomes float16, the weights too. What rounding takes from them is a second,
-    # small constant: together they are exact to about 1e-7.
+    """The function of `compare`, for members of so many tail units."""
+    # The converter rounds every constant to float16. The rest of each weight is a second, small
+    # constant: the two sum to the weight within about 1e-7.
     rounded = np.array(weights, np.float16).astype(np.float32)
     rest = (np.array(weights) - rounded).astype(np.float32)
 
@@ -70,9 +74,9 @@ def _compare(units: Sequence[int], weights: Sequence[float]) -> Callable:
 
 
 def _frozen(model: keras.Model) -> Callable:
-    """A model as a function of its input, its numbers constants of the graph.
+    """A model as a function of its input, with its weights as constants.
 
-    The converter drops the values of Keras's variables and leaves NaN.
+    Of a model with variables the converter loses the values, and leaves NaN.
     """
     values = [
         [variable.numpy() for variable in kind]

@@ -1,4 +1,4 @@
-"""What the model is trained on: landmark loss, contrastive loss on the angle, and two metrics."""
+"""The losses, landmark loss and contrastive loss on the angle, and the metrics of the training."""
 
 import keras
 from keras import ops
@@ -8,9 +8,9 @@ from faceverify.faces.landmarks import OUTER_EYE_CORNERS, POINTS
 
 
 def landmark_loss(target, predicted):
-    """L_E of each face: the Euclidean distance of (B, 136) targets and outputs, (B,).
+    """L_E of each face, (B,): the Euclidean distance of its target and its output, (B, 136).
 
-    Not divided by the batch size again, as the original's code does: alpha is the equation's.
+    The original's code divides by the batch size once more; here alpha is that of the equation.
     """
     squared = ops.sum(ops.square(predicted - target), axis=-1)
     # The root's gradient is infinite at zero, where a prediction is exact.
@@ -22,7 +22,8 @@ class ContrastiveLoss(keras.losses.Loss):
     """L_C = y theta^2 + (1 - y) max(0, delta - theta)^2, y = 1 for the same person.
 
     Hadsell, Chopra, LeCun, "Dimensionality Reduction by Learning an Invariant Mapping", CVPR
-    2006, on angles: pairs of one person are pulled together, others pushed `delta` radians apart.
+    2006, on angles in radians: theta of one person's photos is drawn to 0, that of two people's
+    photos is pushed to `delta`, the margin, and not beyond.
     """
 
     def __init__(self, delta: float, **options) -> None:
@@ -41,13 +42,16 @@ class ContrastiveLoss(keras.losses.Loss):
 
 
 def contrastive(delta: float) -> keras.metrics.Metric:
-    """L_C as a metric: the mean over all pairs, where Keras's own figure of a loss is that of
-    the batches, in which a smaller last one counts as much as the others."""
+    """L_C as a metric: the mean over all pairs of an epoch.
+
+    Keras's own figure of a loss is the mean over the batches, of which a smaller last one counts
+    as much as the others.
+    """
     return keras.metrics.MeanMetricWrapper(ContrastiveLoss(delta).call, name="contrastive")
 
 
 def pairwise_accuracy(threshold: float) -> keras.metrics.Metric:
-    """Share of pairs judged right when theta < `threshold` says "same person"."""
+    """The share of pairs decided rightly where theta < `threshold` means the same person."""
 
     def accuracy(same, theta):
         return ops.cast((theta < threshold) == (same > 0.5), "float32")

@@ -1,44 +1,39 @@
-"""The Siamese model: brain, head, neck, landmark embedding, tail, and the angle between two faces.
+"""The Siamese model: brain, head, neck, landmark embedding, tail, and the angle of two tails.
 
     photo (218, 218, 3) -> brain -> head -> neck -> landmarks (136,) -> tail -> (128,)
 
-The brain is cut out of a published network; the rest is the tower. Both faces of a pair pass
-through one set of weights, and theta is the angle between their tails.
+The brain is the first part of a published network; the rest is the tower. Both faces of a pair
+pass through the same weights, and theta is the angle between their tails.
 """
 
 import itertools
 import math
-import os
-import re
 import sys
-from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import keras
-import numpy as np
 from keras import layers, ops
 
+from faceverify.base.digests import check_checksum
 from faceverify.base.errors import InputError
-from faceverify.base.files import check_checksum, digest
 from faceverify.faces.aligned_photos import CANVAS_SIZE, view_corner
+from faceverify.faces.landmarks import LANDMARK_NUMBERS
+from faceverify.model.weight_files import load_weights
 
-LANDMARK_NUMBERS = 136
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
-# Of a tower; the original's has 0.2 million. This many take 400 MB.
-MAX_WEIGHTS = 100_000_000
+MAX_WEIGHTS = 100_000_000  # of a tower: 400 MB; the original's has 0.2 million
 
 
 class Tower(NamedTuple):
-    """The sizes of the trained part: filters, units, dropout rate, L2 factor."""
+    """The sizes of a tower's layers, and how they are regularised while they train."""
 
     head_filters: int
     neck_units: list[int]
     tail_units: list[int]
-    dropout: float
-    l2: float
+    dropout: float  # rate
+    l2: float  # factor
 
 
 def build_brain(
@@ -49,17 +44,18 @@ def build_brain(
     seed: int,
     scope: AbstractContextManager | None = None,
 ) -> keras.Model:
-    """The frozen or trained reader of photos, (B, 218, 218, 3) in 0..255 -> feature maps.
+    """The brain: photos (B, 218, 218, 3) in 0..255 -> feature maps (B, height, width, channels).
 
-    It looks at the square of `view` pixels around the face: 218 is the whole canvas, 128 the face
-    from forehead to chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5`
-    file of this brain with its checksum beside it, or None for random ones drawn from `seed`.
-    `scope` is that of the strategy that distributes the training, if one does.
+    It is `application`, a network of `keras.applications`, up to the layer `layer`, and sees the
+    square of `view` pixels around the face: 218 is the whole canvas, 128 the face from forehead to
+    chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5` file of this brain
+    with its checksum beside it, or None for random ones drawn from `seed`. `scope` is that of the
+    strategy that distributes the training, if one does.
     Raises InputError for an unknown network or layer, a view that the network cannot take, and
     weights that cannot be had, are not what their checksum says, or do not fit.
     """
-    # Keras counts names up as a process builds models. Begun anew, the count gives every brain
-    # the names that its `layer` was chosen by, and its weight file the same bytes.
+    # Keras numbers the names of layers as a process builds models. Begun anew, the count gives
+    # each brain the names among which `layer` was chosen, and its weight file the same bytes.
     policy = keras.config.dtype_policy()
     keras.utils.clear_session(free_memory=False)
     keras.config.set_dtype_policy(policy)
@@ -67,14 +63,14 @@ def build_brain(
     downloaded = "imagenet" if weights == "imagenet" else None
     with scope or nullcontext():  # only here: a cleared session has no scope
         network = cut_network(application, layer, view, downloaded)
-        # What is cut off: above and below, left and right.
+        # Pixels cut off above and below, then left and right.
         margins = tuple((start, CANVAS_SIZE - view - start) for start in view_corner(view))
         photos = keras.Input(PHOTO_SHAPE, name="photo")
         face = layers.Cropping2D(margins)(photos)
         brain = keras.Model(photos, network(face), name="brain")
     if weights not in (None, "imagenet"):
         check_checksum(Path(weights))
-        load_weights(brain, weights)
+        load_weights(brain, Path(weights))
     return brain
 
 
@@ -109,70 +105,13 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
     return keras.Model(photos, features(scaled), name="network")
 
 
-def load_weights(model: keras.Model, path: Path | str) -> None:
-    """Load a `.weights.h5` file, which is plain numbers: nothing in it can run as code.
-
-    Raises InputError when it is damaged, of another architecture, leads to another file, or
-    holds what is no number. HDF5 itself may fall over a damaged file: check its hash before.
-    """
-    try:
-        with h5py.File(path) as file:
-            stored = _stored_shapes(file)
-        # Keras itself would pass over weights that the model has no place for.
-        if stored.total() != len(model.weights):
-            raise ValueError(f"{stored.total()} arrays for {len(model.weights)} weights")
-        if stored != Counter(tuple(weight.shape) for weight in model.weights):
-            raise ValueError("its arrays have other shapes")
-        model.load_weights(path)
-        if not all(np.isfinite(weight).all() for weight in model.get_weights()):
-            raise ValueError("a weight is not a finite number")
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
-        raise InputError(f"{path} does not fit the {model.name}: {error}") from None
-
-
-def _stored_shapes(file: h5py.File) -> Counter[tuple[int, ...]]:
-    """The shapes of the arrays in a file; ValueError for a link, and what is not in the file."""
-    # A visitor that raises makes h5py raise SystemError; one that returns something stops.
-    leads_away = file.visititems_links(
-        lambda name, link: None if isinstance(link, h5py.HardLink) else name
-    )
-    if leads_away:
-        raise ValueError(f"{leads_away} is a link")
-    items: list[h5py.HLObject] = []
-    file.visititems(lambda _, item: items.append(item))
-    arrays = [item for item in items if isinstance(item, h5py.Dataset)]
-    for array in arrays:
-        # No chunks means no filters either, which could be code or unpack enormously.
-        if array.external or array.is_virtual or array.chunks or array.dtype.kind != "f":
-            raise ValueError(f"{array.name} is not a plain array of numbers in this file")
-    return Counter(array.shape for array in arrays)
-
-
-def save_weights(model: keras.Model, path: Path) -> None:
-    """Write a `.weights.h5` file; OSError when the disk is full, as for any other file."""
-    try:
-        model.save_weights(path)
-    except (OSError, RuntimeError) as error:
-        # HDF5 says so only in the text of errors of its own.
-        code = re.search(r"errno = (\d+)", str(error))
-        if code is None:
-            raise
-        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
-
-
-def write_checksum(path: Path) -> None:
-    """Write `<path>.sha256` beside a weight file, in the form that `sha256sum --check` reads."""
-    line = f"{digest(path)}  {path.name}\n"
-    path.with_name(f"{path.name}.sha256").write_text(line, encoding="utf-8")
-
-
 def build_tower(
     feature_shape: tuple[int, ...], sizes: Tower, seed: int, weights: str | None = None
 ) -> keras.Model:
-    """The trained part of one face's way: features -> landmarks (B, 136) and tail (B, 128).
+    """The tower: features -> {"landmarks": (B, 136), "tail": (B, 128)}, the trained part.
 
-    `feature_shape` is (height, width, channels) of the brain's output. Landmarks are in [0, 1]
-    of the landmark range. `weights` is a `.weights.h5` file of this tower with its checksum
+    `feature_shape` is (height, width, channels) of the brain's feature maps. Landmarks are in
+    [0, 1] of the landmark range. `weights` is a `.weights.h5` file of this tower with its checksum
     beside it, or None for random ones drawn from `seed`. Raises InputError when the features are
     too small for the head, and for weights that are not what their checksum says or do not fit.
     """
@@ -184,8 +123,21 @@ def build_tower(
         )
     _check_size(feature_shape, sizes)
     keras.utils.set_random_seed(seed)
-    penalty = keras.regularizers.L2(sizes.l2) if sizes.l2 else None
     features = keras.Input(feature_shape, name="features")
+    tower = keras.Model(features, _tower_outputs(features, sizes), name="tower")
+    if weights is not None:
+        check_checksum(Path(weights))
+        try:
+            load_weights(tower, Path(weights))
+        except InputError as error:
+            remedy = "`model.tower_weights: null` starts from random ones"
+            raise InputError(f"{error}; {remedy}") from None
+    return tower
+
+
+def _tower_outputs(features: keras.KerasTensor, sizes: Tower) -> dict[str, keras.KerasTensor]:
+    """Head, neck, landmark embedding and tail on the features (B, height, width, channels)."""
+    penalty = keras.regularizers.L2(sizes.l2) if sizes.l2 else None
     # head
     x = layers.Conv2D(sizes.head_filters, 3, activation="elu", name="head")(features)
     x = layers.MaxPooling2D(2)(x)
@@ -208,19 +160,11 @@ def build_tower(
     x = layers.Dense(units, activation="elu", dtype="float32", name="tail0")(landmarks)
     x = layers.Dropout(sizes.dropout, dtype="float32")(x)
     tail = layers.Dense(last, activation="tanh", dtype="float32", name="tail1")(x)
-    tower = keras.Model(features, {"landmarks": landmarks, "tail": tail}, name="tower")
-    if weights is not None:
-        check_checksum(Path(weights))
-        try:
-            load_weights(tower, weights)
-        except InputError as error:
-            remedy = "`model.tower_weights: null` starts from random ones"
-            raise InputError(f"{error}; {remedy}") from None
-    return tower
+    return {"landmarks": landmarks, "tail": tail}
 
 
 def _check_size(feature_shape: tuple[int, ...], sizes: Tower) -> None:
-    """InputError for a tower that no machine can hold."""
+    """Raise InputError for a tower of more than MAX_WEIGHTS, which no machine might hold."""
     height, width, channels = feature_shape
     flat = (height - 2) // 2 * ((width - 2) // 2) * sizes.head_filters
     units = [flat, *sizes.neck_units, LANDMARK_NUMBERS, *sizes.tail_units]
@@ -250,7 +194,7 @@ def build_siamese(face: keras.Model) -> keras.Model:
 
 
 def join(brain: keras.Model, tower: keras.Model) -> keras.Model:
-    """One face's whole way, photo (B, 218, 218, 3) in 0..255 -> landmarks and tail."""
+    """Brain and tower as one model: photos (B, 218, 218, 3) in 0..255 -> landmarks and tail."""
     photos = keras.Input(PHOTO_SHAPE, name="photo")
     return keras.Model(photos, tower(brain(photos)), name="face")
 
@@ -279,6 +223,7 @@ def _norm(x):
 
 
 def _unit(x):
+    """Vectors of length 1 in the same directions; a zero vector stays zero."""
     # Dividing by the largest number first keeps the squares from overflow and underflow.
     largest = ops.stop_gradient(ops.max(ops.abs(x), axis=-1, keepdims=True))
     x = x / ops.where(largest == 0, 1.0, largest)

@@ -9,17 +9,19 @@ from typing import Any, NamedTuple
 import keras
 from pydantic import ValidationError
 
+from faceverify.base.digests import digest
 from faceverify.base.errors import InputError, MadeFileError
-from faceverify.base.files import digest, read_json, replacing_folder, write_json
+from faceverify.base.files import read_json, replacing_folder, write_json
 from faceverify.base.schema import Architecture, Digest, Dropout, Group, Weight, first_fault
-from faceverify.model.network import Tower, build_brain, build_tower, load_weights, save_weights
+from faceverify.model.network import Tower, build_brain, build_tower
+from faceverify.model.weight_files import load_weights, save_weights
 
 
 class TrainedModel(NamedTuple):
-    """A brain, its tower, and what is known of them.
+    """A member's brain, its tower, and the settings that both are built from.
 
-    `description` has the brain's `brain`, `brain_layer` and `brain_view`, the tower's sizes,
-    and `brain_trainable`, which tells whether the brain is the member's own.
+    `description` has `brain`, `brain_layer` and `brain_view` of the brain, the fields of `Tower`,
+    and `brain_trainable`: whether the brain was trained along and is the member's own.
     """
 
     brain: keras.Model
@@ -34,8 +36,8 @@ class Digests(Group):
     tower: Digest
 
 
-class Description(Architecture):
-    """The whole of `model.json`."""
+class ModelDescription(Architecture):
+    """The whole of `model.json`: how the model is built, and the hashes of its weight files."""
 
     dropout: Dropout
     l2: Weight
@@ -43,10 +45,7 @@ class Description(Architecture):
 
 
 def save(folder: Path, model: TrainedModel) -> None:
-    """Write a model as a whole: `model.json`, `brain.weights.h5` and `tower.weights.h5`.
-
-    `model.json` has the description, and the SHA-256 of the two others.
-    """
+    """Write `model.json`, `brain.weights.h5` and `tower.weights.h5`, all three or none."""
     with replacing_folder(folder) as temporary:
         digests = {}
         for part in (model.brain, model.tower):
@@ -59,8 +58,9 @@ def save(folder: Path, model: TrainedModel) -> None:
 def load(folder: Path) -> TrainedModel:
     """Build the described model and load its weights; nothing stored is run as code.
 
-    Raises InputError when a file is missing, does not fit the description, or is not the one
-    that was saved: weights are only read when their hash is right.
+    Raises MadeFileError for a weight file that is missing or is not the one that was saved (it is
+    then not read), InputError for one that does not fit the description, and for a `model.json`
+    that is missing, damaged or describes no model.
     """
     path = folder / "model.json"
     description = _read(path)
@@ -83,9 +83,9 @@ def load(folder: Path) -> TrainedModel:
     return TrainedModel(brain, tower, values)
 
 
-def _read(path: Path) -> Description:
+def _read(path: Path) -> ModelDescription:
     try:
-        return Description.model_validate(read_json(path))
+        return ModelDescription.model_validate(read_json(path))
     except ValidationError as error:
         where, what = first_fault(error)
         raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None

@@ -1,4 +1,4 @@
-"""One member's training: batches of pairs, the fit, and what survives a stopped run."""
+"""One member's training: batches of pairs, the fit, and the progress that a stopped run keeps."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from faceverify.base.digests import is_whole, seal
 from faceverify.base.errors import InputError
-from faceverify.base.files import is_whole, replacing, seal
+from faceverify.base.files import replacing
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord
 from faceverify.model.losses import (
@@ -21,19 +22,20 @@ from faceverify.model.losses import (
     pairwise_accuracy,
 )
 
-# The epoch with the least of this is kept: what the verifier is for, not the landmarks.
+# The weights of the epoch with the least of this are kept: the verifier is for pairs, not for
+# landmarks.
 SELECTED_BY = "val_targetD_contrastive"
 
-# Gives one slot's model inputs (B, ...) of some records; slot is 0 or 1.
+# From records and a slot, 0 or 1, to the model's inputs (B, ...) for the photo of that slot.
 Inputs = Callable[[Sequence[PairRecord], int], np.ndarray]
 
 
 class PairBatches(keras.utils.PyDataset):
     """Batches of pairs for `fit`, in a new order each epoch.
 
-    The order depends on the seed and the epoch alone, so that a resumed run goes on as the
-    stopped one would have. Without a seed the order is that of the records. A batch is spread
-    over `replicas` devices, the first one evenly, and has a pair for each of them at least.
+    The order depends on `seed` and the epoch alone, so that a resumed run goes on as the stopped
+    one would have; without a seed it is that of the records. A batch is spread over `replicas`
+    devices: the first batch can be divided evenly, and every batch has a pair for each device.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class PairBatches(keras.utils.PyDataset):
         epoch: int = 0,
         replicas: int = 1,
     ) -> None:
-        """Begin at `epoch`; InputError when the first batch cannot be spread evenly."""
+        """Begin at epoch `epoch`, from 0; InputError where no batch can be divided evenly."""
         super().__init__()
         self._records, self._inputs = records, inputs
         self._ends = [*range(batch_size, len(records), batch_size), len(records)]
@@ -57,15 +59,15 @@ class PairBatches(keras.utils.PyDataset):
                 "devices; change batch_size, or name fewer in CUDA_VISIBLE_DEVICES"
             )
         self._seed, self._epoch = seed, epoch
-        self.error: InputError | None = None  # what stopped the last batch that could not be made
+        self.error: InputError | None = None  # of the last batch that could not be made
         self._arrange()
 
     def __len__(self) -> int:
-        """How many batches an epoch has; the last one may be of another size."""
+        """The number of batches in an epoch; the last one may be of another size."""
         return len(self._ends)
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """One batch: {feature0, feature1} and {target0, target1, targetD}."""
+        """Inputs and targets of a batch: {feature0, feature1}, {target0, target1, targetD}."""
         try:
             return self._batch(index)
         except InputError as error:
@@ -84,7 +86,7 @@ class PairBatches(keras.utils.PyDataset):
         return features, targets
 
     def on_epoch_end(self) -> None:
-        """Draw the next epoch's order."""
+        """Go on to the next epoch and its order."""
         self._epoch += 1
         self._arrange()
 
@@ -98,7 +100,7 @@ class PairBatches(keras.utils.PyDataset):
 
 
 class LossWeights(NamedTuple):
-    """The weights of L = alpha L_E(target0) + beta L_E(target1) + gamma L_C, and L_C's margin."""
+    """L = alpha L_E(target0) + beta L_E(target1) + gamma L_C, and delta, the margin of L_C."""
 
     alpha: float
     beta: float
@@ -109,7 +111,10 @@ class LossWeights(NamedTuple):
 def compile_siamese(
     siamese: keras.Model, weights: LossWeights, lr: float, threshold: float, limits: LandmarkRange
 ) -> None:
-    """Give a Siamese model its losses, metrics and RMSprop; fixed seeds give fixed results."""
+    """Give a Siamese model its losses, its metrics, and RMSprop with the learning rate `lr`.
+
+    `threshold`, in radians, is that of the accuracy; `limits` are those of the landmark targets.
+    """
     siamese.compile(
         optimizer=keras.optimizers.RMSprop(learning_rate=lr),
         loss={
@@ -132,14 +137,16 @@ def compile_siamese(
 
 
 class Progress:
-    """How far a training run is: the finished epochs, the state after them, the best weights.
+    """A training run's progress: the figures of its epochs, its state, and its best weights.
 
-    Stored as one file after every epoch, in arrays and JSON (no pickle), written whole or not
-    at all.
+    After every epoch it is one file of arrays and JSON (no pickle), written whole or not at all.
     """
 
     def __init__(self, path: Path, siamese: keras.Model) -> None:
-        """Take up the run that `path` holds, if there is one."""
+        """Set the model to where the run in the file `path` stopped, if there is such a file.
+
+        Raises InputError for a damaged one.
+        """
         self._path, self._siamese = path, siamese
         self.history: list[dict[str, float]] = []
         self._best: list[np.ndarray] = siamese.get_weights()
@@ -150,11 +157,11 @@ class Progress:
 
     @property
     def best_epoch(self) -> int:
-        """The number of the best epoch so far, from 0."""
+        """The epoch with the least SELECTED_BY so far, from 0."""
         return int(np.argmin([logs[SELECTED_BY] for logs in self.history]))
 
     def finish_epoch(self, logs: dict[str, float]) -> None:
-        """Add an epoch's figures and store the state of the run."""
+        """Add an epoch's figures, and write the file anew."""
         self.history.append({name: float(value) for name, value in logs.items()})
         if self.best_epoch == len(self.history) - 1:
             self._best = self._siamese.get_weights()
@@ -166,7 +173,7 @@ class Progress:
             seal(temporary)
 
     def restore_best(self) -> None:
-        """Give the model the weights that it had after the best epoch."""
+        """Set the model to its weights after the best epoch."""
         self._siamese.set_weights(self._best)
 
     def _take_up(self) -> None:
@@ -177,7 +184,7 @@ class Progress:
             self._best = [stored[f"best{i}"] for i in range(len(self._best))]
 
     def _state(self) -> list[keras.Variable]:
-        # Weights, batch statistics, dropout's random state, and what RMSprop remembers.
+        """Weights, batch statistics, dropout's random state, and RMSprop's moving averages."""
         return self._siamese.variables + self._siamese.optimizer.variables
 
 
@@ -189,10 +196,11 @@ def fit(
     progress: Progress,
     report: Callable[[dict[str, float]], None],
 ) -> None:
-    """Train from where `progress` stands to `epochs`, and leave the best epoch's weights.
+    """Train from where `progress` stands to `epochs`, then restore the best epoch's weights.
 
-    `report` gets every epoch's figures, those of a run taken up again first. Raises InputError
-    when the loss is no longer a number, and KeyboardInterrupt with a message when it is stopped.
+    `report` is called with every epoch's figures, first with those of a run that is taken up.
+    Raises InputError when the loss is not finite or a batch cannot be made, and KeyboardInterrupt,
+    with a message, on Ctrl-C.
     """
     for logs in progress.history:
         report(logs)
@@ -207,7 +215,7 @@ def fit(
             shuffle=False,  # PairBatches has its own order
         )
     except Exception:
-        # The backend wraps what a batch raises in an error of its own.
+        # TensorFlow raises an error of its own in place of what a batch has raised.
         cause = train.error or val.error
         if cause:
             raise cause from None
@@ -219,7 +227,7 @@ def fit(
 
 
 class _EveryEpoch(keras.callbacks.Callback):
-    """Shows the steps, stops at a loss that is no number, stores and reports each epoch."""
+    """Shows a progress bar, stops at a loss that is not finite, stores and reports each epoch."""
 
     def __init__(self, progress: Progress, report: Callable[[dict[str, float]], None]) -> None:
         super().__init__()
@@ -238,7 +246,7 @@ class _EveryEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._bar.close()
-        # The loss of a step is that before it: only validation sees what the last step did.
+        # A step's loss is computed before its update: only validation sees the last update.
         self._refuse_non_finite(sum(logs.values()), "validation")
         self._progress.finish_epoch(logs)
         self._report(self._progress.history[-1])

@@ -4,6 +4,8 @@ import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from faceverify.base.errors import InputError
+
 SOURCE = Path(__file__).parents[2]
 
 
@@ -11,7 +13,7 @@ def code_of(script: Path) -> list[Path]:
     """The script and all modules of the project that it imports, also through others, sorted.
 
     The modules are those of the library and those beside the script. An `__init__.py` is none:
-    it holds a docstring. Raises SyntaxError for what is not Python.
+    it holds a docstring. Raises InputError, with the line, for what is not Python.
     """
     folders = (script.parent, SOURCE)
     found, left = {script}, [script]
@@ -35,7 +37,11 @@ def modules_of(files: Sequence[Path]) -> set[str]:
 
 def _names(file: Path) -> Iterator[str]:
     """Each name that may be a module: `a.b` and `a.b.c` for `from a.b import c`."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        raise InputError(f"{file}, line {error.lineno}: {error.msg}; correct it") from None
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:

@@ -23,20 +23,21 @@ from faceverify.faces.aligned_photos import MAX_BYTES, MAX_PIXELS, has_many_scan
 from faceverify.verify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-# Of WebP, which is decoded in three copies.
+# The most pixels of a WebP: its decoder makes three copies.
 MAX_WEBP_PIXELS = 24_000_000
-# What is kept of a larger photo: of 12 megapixels half the side, which JPEG decodes at little cost.
+# Longest side, in pixels, to which larger photos are shrunk: JPEGs by the decoder, at little cost,
+# to at least the first (12 megapixels to half their side), then all to at most the second.
 LEAST_SIDE, LONGEST_SIDE = 1600, 2048
-# Photos that fill more than this, in pixels, are decoded one after the other: memory is bounded.
+# Photos of more pixels than this are decoded one at a time, so that memory is bounded.
 LARGE = 2**23
-# Of a TIFF: the pixels of a tile, which is decoded whole however small the photo is, and how many
-# strips or tiles there are. A strip has no more rows than the photo.
+# The most pixels of a TIFF's tile, which is decoded whole however small the photo is, and the most
+# strips or tiles. A strip has no more rows than the photo.
 MAX_TILE, MAX_TILES = 2**24, 2**20
-# The tags that tell: width and height of the photo and of a tile, places of the strips or tiles.
+# TIFF tags: width and height of the photo, then of a tile; offsets of the strips, of the tiles.
 _SIDES, _PLACES = (256, 257, 322, 323), (273, 324)
-# The types of a side that Pillow and libtiff both understand, in the letters of `struct`.
+# TIFF types of whole numbers that Pillow and libtiff both read as a side, as `struct` formats.
 _NUMBERS = {3: "H", 4: "I", 16: "Q"}
-# Rows of the result that are made at once of a photo that has to shrink.
+# Rows of the shrunk photo that are made at a time.
 STRIP = 64
 
 
@@ -52,9 +53,10 @@ class Photo(NamedTuple):
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a photo file, not yet decoded; UnreadablePhotoError when that cannot be.
+    """Read the bytes of a photo file.
 
-    Also for what is no regular file: reading a pipe could wait forever.
+    Raises UnreadablePhotoError for a file that cannot be read, is empty or larger than MAX_BYTES,
+    and for what is no regular file: reading a pipe could wait forever.
     """
     try:
         status = path.stat()
@@ -138,10 +140,10 @@ def _decode(data: bytes) -> Photo:
 
 
 def _check_tiles(data: bytes) -> None:
-    """Refuse a TIFF whose tiles take far more memory than its photo.
+    """Raise UnreadablePhotoError for a TIFF whose tiles take far more memory than its photo.
 
-    Read here, as Pillow tells neither: libtiff, which decodes, reads the tags for itself, and of
-    one that comes twice takes the first.
+    The tags are read here because Pillow does not give them as libtiff, which decodes, sees them:
+    libtiff takes the first of two equal tags.
     """
     sides: dict[int, int] = {}
     for tag, count, number in _tiff_tags(data):
@@ -183,7 +185,7 @@ def _draft(image: Image.Image) -> None:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """The picture as uint8 RGB (height, width, 3), at most LONGEST_SIDE long, shrunk by area."""
+    """The picture as uint8 RGB (height, width, 3), shrunk to at most LONGEST_SIDE by area."""
     width, height = image.size
     factor = max(image.size) // LONGEST_SIDE
     if factor > 1:  # in strips: another copy at full size is too much
@@ -221,7 +223,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an orientation of EXIF 2.32 (tag 0x0112, "Orientation")."""
+    """Bring pixels upright that have this orientation of EXIF 2.32 (tag 0x0112)."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

@@ -1,4 +1,4 @@
-"""A decoded photo to the aligned face that the model takes, refused where it is not good enough."""
+"""Find and align the face of a decoded photo; refuse one that is not good enough to compare."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +19,14 @@ from faceverify.verify.refusals import (
     WashedOutError,
 )
 
-# The face on the canvas, from the brows to below the lips and from cheek to cheek.
+# Rows and columns of an aligned photo from the brows to below the lips and from cheek to cheek.
 FACE_AREA = (slice(86, 174), slice(50, 128))
-# Fine and coarse detail: what one Gaussian blur leaves and the next takes; sigmas in canvas pixels.
+# Sigmas, in canvas pixels, of the two Gaussian blurs whose difference is the detail of a band.
 FINE_BAND, COARSE_BAND = (1.4, 2.0), (3.0, 6.0)
 
 
-class Face(NamedTuple):
-    """The face of a photo.
+class FoundFace(NamedTuple):
+    """The face that was found in a photo.
 
     `points`: its 68 landmarks, float (68, 2) as (x, y), in pixels of the photo after `turns`
     quarter turns counter-clockwise, which brought it upright. `aligned`: uint8 RGB
@@ -48,12 +48,13 @@ def find_face(
     *,
     any_side: bool = False,
     allow_several: bool = False,
-) -> Face:
-    """Find a photo's face and align it; the CaptureError that says why it cannot be used.
+) -> FoundFace:
+    """Find a photo's face and align it.
 
     `predictor_file` is dlib's 68-point model. With `any_side` a face that lies on its side or
     upside down is found too, as on a card. With `allow_several` the largest face is taken where
-    there are several. May be called from several threads at once.
+    there are several. Raises the CaptureError that says why the photo cannot be used. May be
+    called from several threads at once.
     """
     grey = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2GRAY)
     face = face_search.locate(grey, predictor_file, limits.second_face, any_side=any_side)
@@ -68,7 +69,7 @@ def find_face(
     upright = np.ascontiguousarray(np.rot90(photo.pixels, face.turns))
     aligned = alignment.align(upright, alignment.alignment_matrix(face.points))
     check_quality(aligned, limits)
-    return Face(face.points, face.turns, aligned, interocular, face.others)
+    return FoundFace(face.points, face.turns, aligned, interocular, face.others)
 
 
 def check_quality(aligned: np.ndarray, limits: Capture) -> None:

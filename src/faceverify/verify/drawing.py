@@ -1,4 +1,4 @@
-"""A comparison as a picture for people: what was found in the photos, and the score on a scale."""
+"""Draw a comparison for people: the faces and landmarks that were found, theta on a scale."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from faceverify.verify.verifier import Comparison, Embedding
 PANEL_WIDTH, PANEL_HEIGHT, MARGIN, SCALE_HEIGHT = 480, 480, 20, 130
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (170, 170, 170)
 GREEN, RED, YELLOW = (20, 140, 60), (200, 40, 40), (255, 220, 0)
-TITLES = ("ID photo", "live photo")
+# What the photos are called to a person, by slot.
+TITLES = {"first": "ID photo", "second": "live photo"}
 
 
 def draw(photos: Sequence[Path], found: Comparison) -> bytes:
@@ -27,7 +28,9 @@ def draw(photos: Sequence[Path], found: Comparison) -> bytes:
     """
     columns = [
         _column(photo, embedding, title)
-        for photo, embedding, title in zip(photos, (found.first, found.second), TITLES, strict=True)
+        for photo, embedding, title in zip(
+            photos, (found.first, found.second), TITLES.values(), strict=True
+        )
     ]
     gap = np.full((len(columns[0]), MARGIN, 3), 255, np.uint8)
     above = np.concatenate([gap, columns[0], gap, columns[1], gap], axis=1)
@@ -58,8 +61,7 @@ def _scale(found: Comparison, width: int) -> np.ndarray:
     """theta and the threshold on an axis from 0 to pi, below the decision."""
     strip = np.full((SCALE_HEIGHT, width, 3), 255, np.uint8)
     colour = GREEN if found.accepted else RED
-    decision = "accept" if found.accepted else "reject"
-    text = f"{decision}: theta {found.theta:.4f}, threshold {found.threshold:.4f}"
+    text = f"{found.decision}: theta {found.theta:.4f}, threshold {found.threshold:.4f}"
     _write(strip, text, (MARGIN, 30), colour)
     left, right, y = MARGIN, width - MARGIN, 75
 

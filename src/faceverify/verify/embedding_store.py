@@ -1,132 +1,85 @@
-"""Embedded photos kept on disk: memory stays bounded, and a killed run loses nothing."""
+"""Embeddings of the photos in a list of pairs, kept in a file until the list is scored."""
 
-import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from faceverify.base.files import row_sum
-
-# Change this with the columns: files that have others are then begun anew.
-FORMAT = "2"
-# Photos that are asked for at once.
-PART = 1000
+from faceverify.base.row_store import RowStore
 
 
-class Kept(NamedTuple):
-    """What is known of a photo in a slot: `vector`, float32 (N,), or the `error` that it met."""
+class StoredEmbedding(NamedTuple):
+    """A photo's result in one slot: its `vector`, float32 (N,), or the `error` instead.
+
+    `digest` is the SHA-256 of the photo's file, empty with an error; `error` is empty without one.
+    """
 
     vector: np.ndarray | None
     digest: str
     error: str
 
 
-class Embedded:
-    """The photos of a list of pairs, each with the slots, "first" or "second", that it is in.
+class EmbeddingStore:
+    """Results of photos by path and slot ("first" or "second"), in a file that others may not use.
 
-    One SQLite file, which only one process may use. What is put in is kept even when the process
-    is killed at once. Raises sqlite3.Error, also for a row that is not what was put in.
+    Memory does not grow with the list, and what was put in survives a kill: see `RowStore`, which
+    also says when sqlite3.Error is raised.
     """
 
     def __init__(self, path: Path, made_by: str) -> None:
-        """Open or make the file; whatever was made by other means than `made_by` is dropped."""
-        self._database = sqlite3.connect(path, timeout=0, isolation_level=None)
-        try:
-            self._prepare(made_by)
-        except sqlite3.Error:
-            self.close()
-            raise
-
-    def _prepare(self, made_by: str) -> None:
-        run = self._database.execute
-        run("PRAGMA locking_mode = EXCLUSIVE")
-        # A killed process harms nothing; only a power failure could damage the file.
-        run("PRAGMA synchronous = OFF")
-        self._database.create_function("stamp", 1, stamp)
-        run("CREATE TABLE IF NOT EXISTS made_by (means TEXT)")
-        means = f"{FORMAT} {made_by}"
-        if run("SELECT means FROM made_by").fetchall() != [(means,)]:
-            run("DROP TABLE IF EXISTS photos")
-            run("DELETE FROM made_by")
-            run("INSERT INTO made_by VALUES (?)", (means,))
-        run(
-            "CREATE TABLE IF NOT EXISTS photos (photo TEXT, slot TEXT, stamp TEXT, digest TEXT, "
-            "vector BLOB, error TEXT, checksum TEXT, PRIMARY KEY (photo, slot)) WITHOUT ROWID"
+        """Open the file or create it; results that were not made by `made_by` are dropped."""
+        self._rows = RowStore(
+            path,
+            made_by,
+            keys=("photo", "slot"),
+            values=("stamp", "digest", "vector", "error"),
+            exclusive=True,
         )
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
+        """Close the file."""
+        self._rows.close()
 
     def expect(self, wanted: Iterable[tuple[str, str]]) -> None:
-        """Take in which photos are wanted, as (photo, slot), however often each is named.
+        """Say which (photo, slot) are wanted; each may be named more than once.
 
-        A photo whose file has changed since it was put in is waited for again.
+        Those without a result wait for one, and so do photos whose file has changed since.
         """
-        run = self._database.execute
-        run("BEGIN")
-        self._database.executemany(
-            "INSERT OR IGNORE INTO photos (photo, slot) VALUES (?, ?)", wanted
-        )
-        run("UPDATE photos SET error = NULL WHERE error IS NOT NULL AND stamp != stamp(photo)")
-        run("COMMIT")
+        self._rows.expect(wanted)
+        self._rows.expect_changed("stamp", stamp)
 
     def counts(self) -> tuple[int, int]:
-        """How many photos are done with, and how many there are."""
-        query = "SELECT COUNT(DISTINCT photo) FROM photos"
-        (total,) = self._database.execute(query).fetchone()
-        (left,) = self._database.execute(f"{query} WHERE error IS NULL").fetchone()
-        return total - left, total
+        """How many photos have their results, and how many photos there are."""
+        return self._rows.counts()
 
     def waiting(self) -> Iterator[tuple[str, list[str]]]:
-        """The photos that are still to be put in, each with its slots."""
-        last = ""
-        while True:
-            rows = self._database.execute(
-                "SELECT photo, group_concat(slot) FROM photos WHERE error IS NULL AND photo > ? "
-                "GROUP BY photo ORDER BY photo LIMIT ?",
-                (last, PART),
-            ).fetchall()
-            if not rows:
-                return
-            for photo, slots in rows:
-                # A damaged file may give anything, and the same again without end.
-                if not (isinstance(photo, str) and isinstance(slots, str) and photo > last):
-                    raise sqlite3.DatabaseError("the list of photos is damaged")
-                yield photo, sorted(slots.split(","))
-                last = photo
+        """The photos that wait for results, each with its slots, both in ascending order."""
+        for photo, keys in groupby(self._rows.waiting(), itemgetter(0)):
+            yield photo, [slot for _, slot in keys]
 
-    def put(self, photo: str, mark: str, found: dict[str, Kept]) -> None:
-        """Put in what was found of a photo, by slot; `mark` is its `stamp` before it was read."""
-        rows = [
-            (photo, slot, mark, kept.digest,
-             None if kept.vector is None else kept.vector.tobytes(), kept.error)
-            for slot, kept in found.items()
-        ]  # fmt: skip
-        self._database.execute("BEGIN")
-        self._database.executemany(
-            "REPLACE INTO photos VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(*row, row_sum(row)) for row in rows],
+    def put(self, photo: str, mark: str, found: dict[str, StoredEmbedding]) -> None:
+        """Store one photo's results by slot; `mark` is the stamp taken before reading."""
+        self._rows.put(
+            (photo, slot, mark, stored.digest,
+             None if stored.vector is None else stored.vector.tobytes(), stored.error)
+            for slot, stored in found.items()
+        )  # fmt: skip
+
+    def get(self, photo: str, slot: str) -> StoredEmbedding:
+        """The result of a photo in a slot; sqlite3.Error where there is none."""
+        _, digest, vector, error = self._rows.get((photo, slot), repr(photo))
+        return StoredEmbedding(
+            None if vector is None else np.frombuffer(vector, np.float32), digest, error
         )
-        self._database.execute("COMMIT")
-
-    def get(self, photo: str, slot: str) -> Kept:
-        """What was put in of a photo in a slot."""
-        row = self._database.execute(
-            "SELECT * FROM photos WHERE photo = ? AND slot = ?", (photo, slot)
-        ).fetchone()
-        if row is None or row_sum(row[:-1]) != row[-1]:
-            raise sqlite3.DatabaseError(f"what is kept of {photo!r} is damaged")
-        _, _, _, digest, vector, error, _ = row
-        return Kept(None if vector is None else np.frombuffer(vector, np.float32), digest, error)
 
 
 def stamp(photo: str) -> str:
-    """Size and time of a file, which change when it does; empty when there is none."""
+    """Size in bytes and modification time of a file; empty when there is no file."""
     try:
         status = Path(photo).stat()
-    except (OSError, ValueError):  # the latter for a null character
+    except (OSError, ValueError):  # ValueError for a null character
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""Finding a photo's main face by dlib: which way it is turned, where its 68 landmarks lie."""
+"""Find a photo's main face by dlib: which way it is turned, where its 68 landmarks lie."""
 
 import copy
 import functools
@@ -17,12 +17,13 @@ from faceverify.verify.camera_photos import resized
 SEARCH_SIDES = (320, 640, 1280, 2048)
 MAX_ENLARGEMENT = 3
 SMALLEST_FACE = 73
-# Replicated pixels around a photo whose face touches its frame, as a share of its side.
+# Width of the replicated border around a photo whose face touches its frame, as a share of its
+# longest side.
 BORDER = 0.15
 # dlib's detection scores. Of real faces, 97 in 100 score above the first; wrong second faces in
 # photos of one person score below it. An upside-down face never scores above the second.
 SURE_SCORE, UPRIGHT_SCORE = 0.4, 1.0
-# The side of a face, in pixels, that dlib's predictor is shown: its points are whole pixels.
+# Side, in pixels, to which a face is scaled for dlib's predictor, whose points are whole pixels.
 PREDICTOR_SIDE = 256
 
 
@@ -100,7 +101,7 @@ def _search(grey: np.ndarray, turns: tuple[int, ...]) -> _Faces:
 
 
 def _search_small(grey: np.ndarray, faces: _Faces, share: float) -> _Faces:
-    """Search more finely where a face of this share of the largest would have been overlooked."""
+    """Search again at a larger scale if a face of this share of the largest may be overlooked."""
     smallest = share * faces.size(faces.main()) * faces.side / max(grey.shape)
     if smallest >= SMALLEST_FACE:
         return faces
@@ -123,7 +124,10 @@ _local = threading.local()
 
 
 def _detect(grey: np.ndarray, side: float, turns: int, border: float) -> _Faces:
-    """Detect the faces of a photo turned and brought to this longest side, without its border."""
+    """Detect the faces of a photo that is scaled to this longest side, turned and given a border.
+
+    The boxes are in pixels of the unscaled photo, without the border.
+    """
     if not hasattr(_local, "detector"):
         _local.detector = copy.copy(detector())
     longest = max(grey.shape)

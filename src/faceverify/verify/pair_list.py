@@ -1,4 +1,4 @@
-"""A list of photo pairs scored: each photo once, on all cores, in bounded memory."""
+"""Score a list of photo pairs: each photo once, on all cores, in bounded memory."""
 
 import csv
 import os
@@ -15,26 +15,23 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from faceverify.base import files, output
-from faceverify.base.cells import plain
+from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
-from faceverify.verify.embedding_store import Embedded, Kept, stamp
+from faceverify.verify.embedding_store import EmbeddingStore, StoredEmbedding, stamp
 from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
-from faceverify.verify.verifier import Embedding, Verifier
+from faceverify.verify.verifier import ACCEPT, REJECT, SLOTS, Embedding, Verifier
 from faceverify.verify.verifier_file import COMPARED_AT_ONCE
 
-SLOTS = ("first", "second")
 COLUMNS = (*SLOTS, "theta", "decision", "error")
-# Characters of a line: two paths of the greatest length fit.
+# Most characters of a line: two paths of the greatest length fit.
 LONGEST_LINE = 2**14
-ACCEPT, REJECT = "accept", "reject"
 IDENTICAL = "warning: both photos are one and the same file"
 
 
 def score(
     verifier: Verifier, pairs: Path, out: Path, threshold: float, *, allow_several: bool = False
 ) -> Counter[str]:
-    """Score the pairs of a CSV file into another; gives how often each decision was taken.
+    """Score the pairs of a CSV file into another; gives the number of rows by decision.
 
     `pairs` has the columns `first,second`, the paths of an identity card's photo and of a live
     one; `out` gets `first,second,theta,decision,error`, a row for each, in the same order. A
@@ -47,16 +44,16 @@ def score(
         raise InputError(f"{pairs} is read several times; write the list to a regular file first")
     deque(_rows(pairs), maxlen=0)  # what is wrong with it is told before any work
     named = (cell for cells in _rows(pairs) for cell in cells)
-    out = output.target(out, {"the list itself": [pairs], "a photo of the list": named})
+    out = output.path_to_write(out, {"the list itself": [pairs], "a photo of the list": named})
     out.parent.mkdir(parents=True, exist_ok=True)
     progress = out.with_name(f".{out.stem}.tmp-progress")
-    made_by = files.sha256(verifier.description.model_dump_json(), str(allow_several))
+    made_by = digests.sha256(verifier.description.model_dump_json(), str(allow_several))
     try:
-        with closing(Embedded(progress, made_by)) as embedded:
+        with closing(EmbeddingStore(progress, made_by)) as store:
             rows = (cells for cells in _rows(pairs) if not _fault(cells))
-            embedded.expect(named for cells in rows for named in zip(cells, SLOTS, strict=True))
-            _embed(verifier, embedded, allow_several)
-            decisions = _write(verifier, pairs, embedded, out, threshold)
+            store.expect(named for cells in rows for named in zip(cells, SLOTS, strict=True))
+            _embed(verifier, store, allow_several)
+            decisions = _write(verifier, pairs, store, out, threshold)
     except sqlite3.Error as error:
         raise InputError(
             f"{progress}: {error}; if no other run writes {out.name}, remove it"
@@ -92,7 +89,7 @@ def _lines(path: Path) -> Iterator[list[str]]:
 
 
 def _fault(cells: list[str]) -> str:
-    """What is wrong with a row, or nothing."""
+    """What is wrong with a row; empty for a good one."""
     if len(cells) != len(SLOTS):
         return f"the row has {len(cells)} cells, not {len(SLOTS)}"
     if not all(cells):
@@ -116,35 +113,35 @@ def _printable(cell: str) -> str:
     )
 
 
-def _embed(verifier: Verifier, embedded: Embedded, allow_several: bool) -> None:
-    """Embed all photos that are waited for."""
+def _embed(verifier: Verifier, store: EmbeddingStore, allow_several: bool) -> None:
+    """Embed all photos of the list that are not embedded yet."""
 
-    def found(item: tuple[str, list[str]]) -> tuple[str, str, dict[str, Kept]]:
+    def found(item: tuple[str, list[str]]) -> tuple[str, str, dict[str, StoredEmbedding]]:
         photo, slots = item
         return photo, stamp(photo), _faces(verifier, photo, slots, allow_several)
 
-    done, total = embedded.counts()
+    done, total = store.counts()
     workers = os.cpu_count() or 1
     with (
         ThreadPoolExecutor(workers) as pool,
         tqdm(desc="Photos", initial=done, total=total, unit="photo", disable=None) as bar,
     ):
         on_their_way: deque = deque()
-        for item in embedded.waiting():
+        for item in store.waiting():
             on_their_way.append(pool.submit(found, item))
             if len(on_their_way) > 2 * workers:
-                embedded.put(*on_their_way.popleft().result())
+                store.put(*on_their_way.popleft().result())
                 bar.update()
         for job in on_their_way:
-            embedded.put(*job.result())
+            store.put(*job.result())
             bar.update()
 
 
 def _faces(
     verifier: Verifier, photo: str, slots: list[str], allow_several: bool
-) -> dict[str, Kept]:
-    """A photo as it is in each of its slots."""
-    found: dict[str, Kept] = {}
+) -> dict[str, StoredEmbedding]:
+    """Embed a photo for each of its slots, or say why it cannot be used there."""
+    found: dict[str, StoredEmbedding] = {}
     embedding: Embedding | None = None
     for slot in slots:
         # The face that the card's search found upright is the one that a live photo's finds.
@@ -154,14 +151,14 @@ def _faces(
                     photo, any_side=slot == "first", allow_several=allow_several
                 )
             except CaptureError as error:
-                found[slot] = Kept(None, "", f"{error.code}: {error}")
+                found[slot] = StoredEmbedding(None, "", f"{error.code}: {error}")
                 continue
-        found[slot] = Kept(embedding.vector, embedding.digest, "")
+        found[slot] = StoredEmbedding(embedding.vector, embedding.digest, "")
     return found
 
 
 def _write(
-    verifier: Verifier, pairs: Path, embedded: Embedded, out: Path, threshold: float
+    verifier: Verifier, pairs: Path, store: EmbeddingStore, out: Path, threshold: float
 ) -> Counter[str]:
     decisions: Counter[str] = Counter()
     with (
@@ -172,14 +169,14 @@ def _write(
         writer.writerow(COLUMNS)
         rows = _rows(pairs)
         while part := list(islice(rows, COMPARED_AT_ONCE)):
-            for row in _scored(verifier, part, embedded, threshold):
+            for row in _scored(verifier, part, store, threshold):
                 decisions[row[COLUMNS.index("decision")]] += 1
-                writer.writerow([plain(_printable(cell)) for cell in row])
+                writer.writerow([output.spreadsheet_cell(_printable(cell)) for cell in row])
     return decisions
 
 
 def _scored(
-    verifier: Verifier, rows: list[list[str]], embedded: Embedded, threshold: float
+    verifier: Verifier, rows: list[list[str]], store: EmbeddingStore, threshold: float
 ) -> Iterable[list[str]]:
     """The rows of the result for some rows of the list."""
     results, vectors, places = [], [], []
@@ -187,7 +184,7 @@ def _scored(
         if fault := _fault(cells):
             results.append([*[*cells, ""][: len(SLOTS)], "", "", fault])
             continue
-        kept = [embedded.get(cell, slot) for cell, slot in zip(cells, SLOTS, strict=True)]
+        kept = [store.get(cell, slot) for cell, slot in zip(cells, SLOTS, strict=True)]
         faults = [f"{slot}: {k.error}" for slot, k in zip(SLOTS, kept, strict=True) if k.error]
         if not faults:
             places.append(len(results))

@@ -7,28 +7,32 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.base.errors import GivenFileError, InputError
 from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import to_canvas
 from faceverify.verify import camera_photos, face_search, verifier_file
-from faceverify.verify.capture import Face, find_face
+from faceverify.verify.capture import FoundFace, find_face
 from faceverify.verify.refusals import CaptureError
 
 # Where the landmark model lies, seen from verifier.json: beside it in an app, or as in the
 # repository.
 LANDMARK_FOLDERS = (".", "../data")
+# What the two photos of a comparison are called (first the identity card's, then the live one),
+# and the two decisions.
+SLOTS = ("first", "second")
+ACCEPT, REJECT = "accept", "reject"
 
 
 class Embedding(NamedTuple):
-    """What is kept of a photo to compare it with others.
+    """A photo's embedding, which can be compared with others.
 
-    `vector`: float32 (N,), the members' tails one after the other. `face`: where it was found.
-    `digest`: SHA-256 of the photo file.
+    `vector`: float32 (N,), the members' tails one after the other. `face`: the face that was
+    embedded. `digest`: SHA-256 of the photo file.
     """
 
     vector: np.ndarray
-    face: Face
+    face: FoundFace
     digest: str
 
 
@@ -48,13 +52,18 @@ class Comparison(NamedTuple):
     first: Embedding
     second: Embedding
 
+    @property
+    def decision(self) -> str:
+        """ACCEPT or REJECT."""
+        return ACCEPT if self.accepted else REJECT
+
 
 class Verifier:
     """An exported verifier; may be used from several threads at once."""
 
     def __init__(
         self,
-        description: verifier_file.Description,
+        description: verifier_file.VerifierDescription,
         network: verifier_file.Network,
         landmark_model: Path,
     ) -> None:
@@ -72,13 +81,15 @@ class Verifier:
         """
         path = Path(path)
         named = verifier_file.read(path).landmark_model
-        places = [files.inside(path.parent / folder, named.file) for folder in LANDMARK_FOLDERS]
+        places = [
+            files.path_inside(path.parent / folder, named.file) for folder in LANDMARK_FOLDERS
+        ]
         landmark_model = next((place for place in places if place.is_file()), None)
         if landmark_model is None:
             raise GivenFileError(f"{places[0]} is missing; put dlib's landmark model there")
         # dlib holds Python's lock while it loads; all else is done meanwhile or in between.
         with ThreadPoolExecutor(2) as pool:
-            digest = pool.submit(files.digest, landmark_model)
+            digest = pool.submit(digests.digest, landmark_model)
             loaded = pool.submit(verifier_file.load, path)
             face_search.detector()
             if digest.result() != named.sha256:
@@ -126,7 +137,7 @@ class Verifier:
         with ThreadPoolExecutor(2) as pool:
             jobs = [
                 pool.submit(self._slot, slot, photo, allow_several)
-                for slot, photo in (("first", first), ("second", second))
+                for slot, photo in zip(SLOTS, (first, second), strict=True)
             ]
             one, other = (job.result() for job in jobs)
         theta, thetas = self.network.compare(one.vector[None], other.vector[None])

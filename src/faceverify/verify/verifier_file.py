@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from pydantic import Field, ValidationError, model_validator
 
 from faceverify.base.errors import InputError, MadeFileError
-from faceverify.base.files import content, inside, parse_json
+from faceverify.base.files import content, parse_json, path_inside
 from faceverify.base.quiet import held_stderr
 from faceverify.base.schema import (
     Angle,
@@ -29,11 +29,12 @@ SIGNATURES = {
     "compare": {"inputs": ["first", "second"], "outputs": ["theta", "thetas"]},
     "embed": {"inputs": ["photos"], "outputs": ["embedding"]},
 }
-# Photos and comparisons that one call of the model takes: memory stays bounded.
+# Most photos and most comparisons of one call of the model, so that memory is bounded.
 PHOTOS_AT_ONCE, COMPARED_AT_ONCE = 8, 4096
-# Bytes of a description: a real one has a few thousand, and each wrong value costs a kilobyte.
+# Most bytes of a `verifier.json`: real ones have a few thousand, and pydantic needs a kilobyte of
+# memory for each wrong value.
 LARGEST = 2**18
-# What writes to stderr is held back for the whole process: by one thread at a time.
+# `held_stderr` holds back the whole process: only one thread at a time may use it.
 _loading = threading.Lock()
 
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -41,7 +42,7 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class NamedFile(Group):
-    """A file by its name, SHA-256 and bytes."""
+    """A file's name, SHA-256 and size in bytes."""
 
     file: Annotated[str, Field(min_length=1)]
     sha256: Digest
@@ -59,7 +60,7 @@ class Alignment(Group):
 
 
 class Input(Group):
-    """What `embed` takes: photos aligned to one size, then stretched to the canvas."""
+    """Input of `embed`: photos aligned to one size, then stretched to the canvas; pixels."""
 
     aligned_width: Size
     aligned_height: Size
@@ -71,7 +72,7 @@ class Input(Group):
 
 
 class Member(Group):
-    """A member of the ensemble: its weight, and how many numbers of an embedding are its tail."""
+    """A member of the ensemble: its weight, and its tail's length within an embedding."""
 
     name: MemberName
     weight: Share
@@ -81,8 +82,9 @@ class Member(Group):
 class Parity(Group):
     """How far the file is from the float32 models, measured on the validation pairs.
 
-    `max_delta_theta` by model, in radians. `changed_decisions` of the ensemble at the threshold
-    are all near it: `changed_outside` of them lie further from it than `limit`.
+    `max_delta_theta`: largest difference of theta by model, in radians, at most `limit`.
+    `changed_decisions`: pairs that the ensemble decides otherwise at the threshold;
+    `changed_outside`: those of them whose theta is further than `limit` from the threshold.
     """
 
     pairs: Annotated[int, Field(ge=0)]
@@ -92,8 +94,8 @@ class Parity(Group):
     changed_outside: Annotated[int, Field(ge=0)]
 
 
-class Description(Group):
-    """The whole of `verifier.json`.
+class VerifierDescription(Group):
+    """The contents of `verifier.json`.
 
     `threshold`: below this theta, in radians, two photos are accepted as one person. `inputs`:
     SHA-256 of the files that the export was made of. `metrics`: the ensemble's figures.
@@ -112,7 +114,7 @@ class Description(Group):
     licences: list[str]
 
     @model_validator(mode="after")
-    def _different_members(self) -> "Description":
+    def _different_members(self) -> "VerifierDescription":
         names = [member.name for member in self.members]
         if len(set(names)) < len(names):
             raise ValueError("two members have one name")
@@ -137,7 +139,7 @@ class Network:
         self.members = int(self._compare.get_output_details()["thetas"]["shape"][-1])
 
     def embed(self, canvases: np.ndarray) -> np.ndarray:
-        """What a comparison needs of photos, uint8 (B, 218, 218, 3) -> float32 (B, N)."""
+        """Embed aligned photos, uint8 (B, 218, 218, 3) -> float32 (B, N)."""
         _check(canvases, np.uint8, self.photo_shape, "photos")
         found = np.empty((len(canvases), self.units), np.float32)
         for part in _parts(len(canvases), PHOTOS_AT_ONCE):
@@ -146,9 +148,10 @@ class Network:
         return found
 
     def compare(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The angles of pairs of embeddings, float32 (B, N) each, in radians, [0, pi].
+        """Measure the angles between pairs of embeddings, float32 (B, N) each.
 
-        Gives theta (B,), the ensemble's, and thetas (B, members). Low means same person.
+        Gives theta (B,), the ensemble's, and thetas (B, members), in radians, [0, pi]. Low means
+        same person.
         """
         for vectors, name in ((first, "first"), (second, "second")):
             _check(vectors, np.float32, (self.units,), name)
@@ -164,9 +167,9 @@ class Network:
 
 
 class VerifierFile(NamedTuple):
-    """What an exported verifier says of itself, and its model."""
+    """An exported verifier: its `verifier.json` and the model that it describes."""
 
-    description: Description
+    description: VerifierDescription
     network: Network
 
 
@@ -178,7 +181,7 @@ def load(path: Path) -> VerifierFile:
     """
     description = read(path)
     named = description.model
-    file = inside(path.parent, named.file)
+    file = path_inside(path.parent, named.file)
     try:
         # A file of another size is not read whole: it may be endless.
         data = file.read_bytes() if file.stat().st_size == named.bytes else b""
@@ -203,7 +206,7 @@ def load(path: Path) -> VerifierFile:
     return VerifierFile(description, network)
 
 
-def read(path: Path) -> Description:
+def read(path: Path) -> VerifierDescription:
     """Read and check a `verifier.json`.
 
     Raises InputError, in one line that names the file and the first wrong key, when it is
@@ -216,7 +219,7 @@ def read(path: Path) -> Description:
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     try:
-        return Description.model_validate(values)
+        return VerifierDescription.model_validate(values)
     except ValidationError as error:
         where, what = first_fault(error)
         raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None

@@ -1,0 +1,18 @@
+"""The command `faceverify`, which `python -m faceverify` runs too."""
+
+import sys
+
+from faceverify.base import errors
+
+
+def main() -> None:
+    """Run the command; Ctrl-C ends it with one line also while it imports, which takes a second."""
+    errors.begin()
+    from faceverify.verify import command
+
+    errors.run(command.main, command.REMEDIES)
+
+
+if __name__ == "__main__":
+    sys.argv[0] = "faceverify"  # as messages call it
+    main()
