@@ -18,8 +18,10 @@ BELOW = {
     "data": ("base", "faces"),
     "model": ("base", "faces", "data"),
     "verify": ("base", "faces"),
+    "cards": ("base", "faces"),
     "evaluation": ("base", "faces", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
+    "judge": ("base", "faces", "verify", "cards", "evaluation"),
     "runs": ("base", "faces", "data", "model", "evaluation", "audit", "verify"),
 }
 # What an app's backend installs has none of these.

@@ -5,6 +5,7 @@ import sys
 
 from faceverify.base import errors
 from faceverify.judge import command
+from faceverify.verify.command import REMEDIES
 
 
 def main() -> None:
@@ -18,4 +19,4 @@ def main() -> None:
 if __name__ == "__main__":
     sys.argv[0] = "faceverify"  # as messages call it
     errors.begin()
-    errors.run(main, {errors.MadeFileError: "name a verifier.json with --verifier FILE"})
+    errors.run(main, REMEDIES)

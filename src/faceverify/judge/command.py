@@ -5,8 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from faceverify.base.errors import InputError
+from faceverify.verify.command import VERIFIER, load_verifier
 
-VERIFIER = Path("models/verifier.json")
 JUDGED = 0  # the exit code
 _DLIB = "dlib"
 
@@ -65,14 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"judging needs the package {error.name}; install faceverify with [pipeline]"
         ) from None
-    from faceverify.verify.verifier import Verifier
-
     request = judging.Request(
         arguments.pairs, arguments.different_people, arguments.photos, arguments.groups,
         arguments.draw, arguments.card, arguments.beside == _DLIB, arguments.wrong_labels, fmr,
         arguments.out,
     )  # fmt: skip
-    found = judging.judge(request, Verifier.load(arguments.verifier or VERIFIER))
+    found = judging.judge(request, load_verifier(arguments.verifier))
     print(judging.told(found, arguments.out))
     return JUDGED
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.base.errors import InputError
 from faceverify.judge import tables
 from faceverify.judge.labelled_pairs import (
@@ -55,7 +55,7 @@ def _check_different(paths: list[Path]) -> None:
     for alike in by_size.values():
         seen: dict[str, Path] = {}
         for path in alike if len(alike) > 1 else ():
-            other = seen.setdefault(files.digest(path), path)
+            other = seen.setdefault(digests.digest(path), path)
             if other is not path:
                 raise InputError(
                     f"{path} is the same file as {other.name}: a person with himself among "

@@ -280,4 +280,5 @@ def no_answer_share(silent: np.ndarray, judged: Judged, resampling: Resampling) 
     def figures(weights: np.ndarray) -> FiguresByRow:
         return {"share": _ratio(weights @ marked, weights.sum(axis=1))}
 
-    return with_intervals(figures, judged.units[order], resampling)["share"]
+    share = with_intervals(figures, judged.units[order], resampling)["share"]
+    return _mended(share, judged.units)

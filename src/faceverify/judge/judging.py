@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import cv2
 from tqdm import tqdm
 
-from faceverify.base import files
+from faceverify.base import digests, files
 from faceverify.base.errors import GivenFileError, InputError
 from faceverify.faces import dlib_descriptor
 from faceverify.judge import different_people, lists, page, report, scoring
@@ -23,12 +23,11 @@ from faceverify.judge.report import Question
 from faceverify.judge.scoring import Scores
 from faceverify.judge.subject import CardPrinter, Subject
 from faceverify.verify.refusals import CaptureError
-from faceverify.verify.verifier import Verifier
+from faceverify.verify.verifier import SLOTS, Verifier
 
 PAGE, VALUES, SCORES = "index.html", "report.json", "scores.csv"
 # Draws the cards, and the pairs of a folder of different people.
 SEED = 2356
-DESCRIPTOR_MODEL = "dlib_face_recognition_resnet_model_v1.dat"
 # Suspected labels whose pictures are shown.
 SHOWN = 24
 JPEG = (cv2.IMWRITE_JPEG_QUALITY, 80)
@@ -75,7 +74,7 @@ def judge(request: Request, verifier: Verifier) -> dict[str, Any]:
         found = {
             "list": title,
             "condition": condition,
-            "scores": {"key": key, "sha256": files.digest(folder / SCORES)},
+            "scores": {"key": key, "sha256": digests.digest(folder / SCORES)},
             **found,
         }
         files.write_json(folder / VALUES, found, indent=1)
@@ -107,7 +106,7 @@ def _subject(request: Request, verifier: Verifier, folder: Path) -> Subject:
     printer = CardPrinter(EFFECTS, SEED, folder) if request.card else None
     model = None
     if request.beside:
-        model = verifier.landmark_model.with_name(DESCRIPTOR_MODEL)
+        model = verifier.landmark_model.with_name(dlib_descriptor.NETWORK)
         try:
             dlib_descriptor.check_network(model)
         except GivenFileError as error:
@@ -125,7 +124,7 @@ def _scores(subject: Subject, pairs: LabelledPairs, work: Path, out: Path) -> tu
     if not kept.is_file() and _has_scores(out, key):
         shutil.copy(out / SCORES, kept)
     if not kept.is_file():
-        scores = scoring.score(subject, list_file, work / f"{files.sha256(settings)}.csv")
+        scores = scoring.score(subject, list_file, work / f"{digests.sha256(settings)}.csv")
         scoring.write(kept, pairs, scores)
     return key, scoring.read(kept)
 
@@ -134,7 +133,7 @@ def _has_scores(out: Path, key: str) -> bool:
     """Whether the report in `out` has the scores of this key, as they were written."""
     with suppress(InputError, OSError, KeyError, TypeError):
         noted = files.read_json(out / VALUES)["scores"]
-        return noted["key"] == key and noted["sha256"] == files.digest(out / SCORES)
+        return noted["key"] == key and noted["sha256"] == digests.digest(out / SCORES)
     return False
 
 
@@ -148,12 +147,12 @@ def _pictures(
     subject: Subject, pairs: LabelledPairs, shown: Sequence[Mapping[str, Any]]
 ) -> dict[tuple[str, str], bytes]:
     """The faces of some pairs as JPEG, by slot and photo."""
-    wanted = sorted({(slot, pair[slot]) for pair in shown for slot in lists.SLOTS})
+    wanted = sorted({(slot, pair[slot]) for pair in shown for slot in SLOTS})
 
     def encoded(item: tuple[str, str]) -> bytes | None:
         slot, photo = item
         try:
-            face = subject.aligned(str(pairs.folder / photo), first=slot == lists.SLOTS[0])
+            face = subject.aligned(str(pairs.folder / photo), first=slot == SLOTS[0])
         except CaptureError:
             return None  # its file has changed meanwhile
         return cv2.imencode(".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), JPEG)[1].tobytes()

@@ -18,8 +18,8 @@ from faceverify.judge.labelled_pairs import (
     LabelledPairs,
     pair_keys,
 )
+from faceverify.verify.verifier import SLOTS
 
-SLOTS = ("first", "second")
 LABEL, GROUP = "same", "group"
 PEOPLE = ("first_person", "second_person")
 LABELS = {"1": True, "0": False}

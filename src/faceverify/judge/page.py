@@ -9,9 +9,9 @@ import pandas as pd
 
 from faceverify.faces import dlib_descriptor
 from faceverify.judge import plots
-from faceverify.judge.figures import ALL, tar_name
-from faceverify.judge.lists import SLOTS
+from faceverify.judge.figures import ALL, IMPOSTORS_PER_STEP, tar_name
 from faceverify.judge.report import DLIB, VERIFIER
+from faceverify.verify.verifier import SLOTS
 
 # Photo and slot -> the face as JPEG.
 Pictures = Mapping[tuple[str, str], bytes]
@@ -34,6 +34,7 @@ figcaption {{ font-size: 12px; overflow-wrap: anywhere; }}
 </style>
 <h1>Judged: {title}</h1>
 """
+NONE = "\u2013"
 AXES = {VERIFIER: "theta, radians", DLIB: "distance of dlib's descriptors"}
 WORST = {
     "false_accepts": "Worst false matches: different people, accepted",
@@ -88,11 +89,17 @@ def _figures(report: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         row = [_title(text), *(_share(value, name) for value in values)]
         if "better" in report:
-            row += [_share(report["differences"], name), report["better"][name] or "undecided"]
+            better = report["better"][name] or "undecided"
+            known = report["differences"][name] is not None
+            row += [_share(report["differences"], name), better if known else NONE]
         rows.append(row)
     share = _share(report["no_answer_share"], "no_answer")
     rows.append(["no answer", *[share] * len(models), *[""] * (len(heading) - 1 - len(models))])
-    return _table(heading, rows)
+    note = (
+        f"{NONE}: not known; an FMR of one in n needs {IMPOSTORS_PER_STEP} n pairs of different "
+        "people. An interval of a difference that holds 0 leaves open which model is better."
+    )
+    return f"{_table(heading, rows)}<p>{note}</p>\n"
 
 
 def _title(name: str) -> str:
@@ -224,7 +231,7 @@ def _share(figures: Mapping[str, float | None], name: str) -> str:
 def _interval(figures: Mapping[str, float | None], name: str, form: str) -> str:
     """A figure, and small its interval; a dash where there is none."""
     if figures[name] is None:
-        return "\u2013"
+        return NONE
     low, high = figures[f"{name}_low"], figures[f"{name}_high"]
     if None in (low, high):
         return form.format(figures[name])

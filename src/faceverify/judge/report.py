@@ -12,8 +12,8 @@ from faceverify.faces import dlib_descriptor
 from faceverify.judge import figures, findings
 from faceverify.judge.figures import REFUSED, Judged, Scored
 from faceverify.judge.labelled_pairs import LabelledPairs
-from faceverify.judge.lists import SLOTS
 from faceverify.judge.scoring import Scores
+from faceverify.verify.verifier import SLOTS
 
 VERIFIER, DLIB = "verifier", "dlib"
 RESAMPLING = Resampling(resamples=1000, seed=2356)
@@ -126,10 +126,12 @@ def _no_answer(pairs: LabelledPairs, scores: Scores) -> dict[str, Any]:
 
 def _curve(model: Scored, same: np.ndarray) -> list[dict[str, float]]:
     """The DET curve; it ends where every pair that has an answer is accepted."""
-    answers = model.scores[np.isfinite(model.scores)]
-    last = np.max(answers, initial=model.threshold) + 1
-    points = plot_data.operating_points(np.minimum(model.scores, last), same)
-    return points[points["threshold"] <= last].to_dict("records")
+    answered = np.isfinite(model.scores)
+    beyond = np.max(model.scores[answered], initial=model.threshold) + 1
+    points = plot_data.operating_points(np.minimum(model.scores, beyond), same)
+    if not answered.all():
+        points = points[:-1]  # the point that accepts refusals
+    return points.to_dict("records")
 
 
 def _histogram(model: Scored, same: np.ndarray) -> list[dict[str, Any]]:

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from faceverify.base import files
-from faceverify.base.cells import plain
+from faceverify.base import digests, files
+from faceverify.base.output import spreadsheet_cell
 from faceverify.judge.labelled_pairs import LabelledPairs
-from faceverify.judge.lists import LABEL, SLOTS
+from faceverify.judge.lists import LABEL
 from faceverify.judge.subject import Subject
 from faceverify.verify import pair_list
 from faceverify.verify.embedding_store import stamp
+from faceverify.verify.verifier import SLOTS
 
 THETA, DLIB, IDENTICAL = "theta", "dlib", "identical"
 NO_ANSWER = tuple(f"no_answer_{slot}" for slot in SLOTS)
@@ -64,7 +65,7 @@ def write_list(path: Path, pairs: LabelledPairs) -> None:
 def key(list_file: Path, pairs: LabelledPairs, settings: str) -> str:
     """A hash of all that scores depend on: the list, the photos' files, and the judged subject."""
     stamps = (stamp(pairs.path(photo)) for photo in range(len(pairs.photos)))
-    return files.sha256(settings, list_file, "\n".join(stamps))
+    return digests.sha256(settings, list_file, "\n".join(stamps))
 
 
 def score(subject: Subject, list_file: Path, out: Path) -> Scores:
@@ -138,7 +139,7 @@ def write(path: Path, pairs: LabelledPairs, scores: Scores) -> None:
         writer = csv.writer(f, lineterminator="\n")
         writer.writerow([column for column in COLUMNS if beside or column != DLIB])
         for i, (one, other) in enumerate(pairs.pairs):
-            names = [plain(pairs.photos[k]) for k in (one, other)]
+            names = [spreadsheet_cell(pairs.photos[k]) for k in (one, other)]
             numbers = [scores.theta[i], *([scores.distance[i]] if beside else [])]
             writer.writerow(
                 [*names, int(pairs.same[i])]
