@@ -173,7 +173,7 @@ def test_dlib_is_judged_on_the_same_photos(app, judge, photos, sample):
 
 
 def test_cards_are_the_first_photos_alone(app, judge, photos):
-    pairs = [pair for pair in all_pairs(photos) if {*pair[3:]} == {"p0", "p1"}][::3]
+    pairs = [pair for pair in all_pairs(photos) if {*pair[3:]} <= {"p0", "p1"}][::3]
     pairs += [(b, a, same, q, p) for a, b, same, p, q in pairs]  # each photo in both slots
     plain = judge(write(pairs), "--photos", photos)
     _, angles, _ = scored()
@@ -277,8 +277,9 @@ def test_scores_of_a_report_serve_again_until_a_photo_changes(
 def test_two_photos_of_different_people_that_are_one_file_are_suspected(judge, photos, folder):
     own = shutil.copytree(photos, folder / "own")
     shutil.copy(own / "p0-0.png", own / "p5-0.png")
-    found = judge(write([*all_pairs(own)[::2], ("p0-0.png", "p5-0.png", 0, "p0", "p5")]),
-                  "--photos", own, "--beside", "dlib")  # fmt: skip
+    pair = ("p0-0.png", "p5-0.png", 0, "p0", "p5")
+    rows = [pair, *(row for row in all_pairs(own)[::2] if row != pair)]
+    found = judge(write(rows), "--photos", own, "--beside", "dlib")
     suspected = found["suspected_labels"][0]
     assert (suspected["first"], suspected["second"]) == ("p0-0.png", "p5-0.png")
     assert (suspected["theta"], suspected["same"]) == (0, False)
