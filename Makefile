@@ -7,7 +7,7 @@ MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
 FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
 
-.PHONY: help demo test test-slow fuzz faults lint sample deps runs review drift card bench audit-packages
+.PHONY: help demo test test-slow fuzz faults lint sample deps runs review drift card cards bench audit-packages
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests that take minutes together"
@@ -18,6 +18,7 @@ help:
 	@echo "make review BASE=main   report what this branch changes, as Markdown"
 	@echo "make drift BASE=HEAD    tell rounding on another machine from a real change"
 	@echo "make card   bring the figures of README, docs and model card up to date"
+	@echo "make cards  draw the simulated identity cards of docs/cards.md"
 	@echo "make deps   write the code and packages that each stage depends on into dvc.yaml"
 	@echo "make runs   compare the tuning runs; MODEL=ja for one member's figures"
 	@echo "make audit-packages     look for known vulnerabilities of the pinned packages"
@@ -76,7 +77,7 @@ PYTEST = python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile -
 test: lint sample
 	$(PYTEST)
 
-test-slow: sample
+test-slow: .venv/installed-dev sample
 	$(PYTEST) -m "slow and not faults and not fuzz"
 
 fuzz: .venv/installed-dev sample
@@ -98,6 +99,9 @@ runs:
 
 deps: .venv/installed
 	python src/stage_deps.py
+
+cards: .venv/installed
+	python src/draw_cards.py docs/cards.jpg
 
 card: .venv/installed
 	python src/model_card.py

@@ -1,4 +1,4 @@
-"""How far a training is: stored after every epoch, and taken up by the next run of its hash."""
+"""A checkpoint of a training: written after every epoch, taken up by a run of the same hash."""
 
 import json
 import zipfile
@@ -22,15 +22,15 @@ def run_hash(script: Path, *parts: str | Path) -> str:
 
 
 class Checkpoint:
-    """The finished epochs' figures, and the model and its optimizer as the last one left them.
+    """The figures of the finished epochs, and the state of model and optimizer after the last.
 
     One file of arrays and JSON (no pickle), written whole or not at all.
     """
 
     def __init__(self, path: Path, run: str, model: keras.Model) -> None:
-        """Bring a compiled model to where the run of this hash stopped; another is left alone.
+        """Set a compiled model to where the run with the hash `run` stopped.
 
-        Raises InputError for a file that is damaged.
+        A file `path` of another run is not used. Raises InputError for a damaged one.
         """
         self._path, self._run, self._model = path, run, model
         self.history: list[dict[str, float]] = []
@@ -43,7 +43,7 @@ class Checkpoint:
                 ) from None
 
     def finish_epoch(self, logs: dict[str, float]) -> None:
-        """Add an epoch's figures and store the state of the run."""
+        """Add an epoch's figures, and write the file anew."""
         self.history.append({name: float(value) for name, value in logs.items()})
         arrays = {f"state{i}": np.asarray(v) for i, v in enumerate(self._state())}
         arrays["history"] = np.frombuffer(json.dumps(self.history).encode(), np.uint8)
@@ -52,7 +52,7 @@ class Checkpoint:
             np.savez(temporary, **arrays)
 
     def remove(self) -> None:
-        """Take the file away, once the run's results are written."""
+        """Delete the file; for a run whose results are written."""
         self._path.unlink(missing_ok=True)
 
     def _take_up(self) -> None:
@@ -65,4 +65,5 @@ class Checkpoint:
         print(f"going on after epoch {len(self.history)}", flush=True)
 
     def _state(self) -> list[keras.Variable]:
+        """Weights, batch statistics, and the optimizer's moving averages."""
         return self._model.variables + self._model.optimizer.variables

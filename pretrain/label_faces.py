@@ -1,4 +1,4 @@
-"""Label the photos with their person, their landmarks, and dlib's descriptor, the teacher."""
+"""Label each photo with its person, its landmarks, and dlib's descriptor, the student's target."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,15 +21,15 @@ from faceverify.faces import dlib_descriptor, landmarks
 from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, decode
 from faceverify.runs import script
 
-# Where dlib's detector finds the face of an aligned photo: the median over 141 CelebA photos.
-# Stands in for the detector where it finds none, in a profile or behind a hand.
+# Where dlib's detector finds the face of an aligned photo, in pixels: the median over 141 CelebA
+# photos. Used where the detector finds no face, because of a profile or a hand before it.
 USUAL_FACE = dlib.rectangle(45, 93, 131, 179)
 
-Label = tuple[np.ndarray, np.ndarray]
+Label = tuple[np.ndarray, np.ndarray]  # see `describe`
 
 
 def main() -> None:
-    """Write labels/photos.csv, descriptors.npy and landmarks.npy, row by row the same photos."""
+    """Write photos.csv, descriptors.npy and landmarks.npy into labels/, a row for each photo."""
     parameters = recipe.read()
     data = recipe.DATA
     photos = pd.concat([_listed(data / name) for name in parameters.sets], ignore_index=True)
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _listed(folder: Path) -> pd.DataFrame:
-    """The photos of one set: `photo`, its path below data/, and `identity`."""
+    """The photos of a set in CelebA's layout: `photo`, its path below data/, and `identity`."""
     identities = annotations.read_identities(folder / "identity_CelebA.txt")
     photos = [
         files.path_inside(folder / "img_align_celeba", name).relative_to("data").as_posix()
@@ -58,6 +58,7 @@ def _listed(folder: Path) -> pd.DataFrame:
 
 
 def _described(photos: list[Path], predictor: Path, descriptor: Path) -> Iterator[Label]:
+    """The label of each photo, in order, computed on all cores."""
     jobs = (joblib.delayed(describe)(photo, predictor, descriptor) for photo in photos)
     found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
     return tqdm(found, "dlib descriptors", len(photos), unit="photo", disable=None)
@@ -66,7 +67,8 @@ def _described(photos: list[Path], predictor: Path, descriptor: Path) -> Iterato
 def describe(path: Path, predictor: Path, descriptor: Path) -> Label:
     """The landmarks, int16 (136,), and dlib's descriptor, float32 (128,), of a photo.
 
-    The photo is of CelebA's frame, at any size; the landmarks are in pixels of 178 x 218.
+    The photo shows what an aligned photo of CelebA does, at any size. The landmarks are in pixels
+    of 178 x 218: the 68 x's, then the 68 y's.
     """
     try:
         photo = recipe.framed(decode(path.read_bytes()), (PHOTO_WIDTH, PHOTO_HEIGHT))

@@ -1,4 +1,4 @@
-"""What the pretraining scripts share: their parameters, their people, the frame of a photo."""
+"""What the pretraining scripts share: parameters, file names, labels, and resizing of photos."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,31 +25,31 @@ Positive = Annotated[Number, Field(gt=0)]
 
 
 class Augment(Group):
-    """How far a training photo is changed; each share is how often."""
+    """Random changes of a training photo: how far each goes, or how many photos have it."""
 
     rotation: Weight  # degrees, either way
     scale: Share  # of the size, either way
-    shift: Share  # of the side, either way
-    light: Share  # brightness and contrast, either way
-    grey: Share
+    shift: Share  # of the width, either way
+    light: Share  # of brightness and contrast, either way
+    grey: Share  # this and the following: of the photos
     blur: Share
     jpeg: Share
     small: Share
 
 
 class Tower(Group):
-    """How the towers are trained on the finished brain."""
+    """Training of the towers on the features of the finished brain."""
 
     views: Count  # of each photo; the first one is unchanged
     epochs: Count
     batch_size: Annotated[int, Field(ge=4, multiple_of=2)]
     lr: Positive
-    landmarks: Weight  # of their loss, beside that of the angles
-    near: Count  # nearest photos among which each photo's partner is drawn
+    landmarks: Weight  # of the landmark loss; the loss of the angles weighs 1
+    near: Count  # how many nearest photos each photo's partner is drawn from
 
 
 class Member(Group):
-    """A member's tower: its sizes, and what it and the order of its batches are drawn from."""
+    """A member's tower: its sizes, and the seed of its first weights and of its batches."""
 
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]
@@ -77,7 +77,7 @@ class Recipe(Group):
 
 
 def read() -> Recipe:
-    """The checked parameters; InputError in one line."""
+    """The parameters, checked; InputError names the first wrong one."""
     return parameters.read(Path("params.yaml"), Recipe)
 
 
@@ -87,13 +87,13 @@ def tower_weights(member: str) -> str:
 
 
 def held_out() -> set[int]:
-    """The people that training never sees."""
+    """The numbers of the people that training never sees."""
     lines = HELD_OUT.read_text(encoding="utf-8").split()
     return {int(line) for line in lines}
 
 
 def labelled() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """What `label_faces` says: `photo` and `identity`, descriptors (n, 128), landmarks (n, 136)."""
+    """The labels: a table of `photo` and `identity`, descriptors (n, 128), landmarks (n, 136)."""
     try:
         photos = pd.read_csv(LABELS / "photos.csv")
         arrays = (LABELS / f"{name}.npy" for name in ("descriptors", "landmarks"))
@@ -103,7 +103,7 @@ def labelled() -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
 
 
 def framed(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bring a photo of CelebA's frame to `size` (width, height)."""
+    """A photo resized to `size` (width, height): by area to shrink it, else bicubically."""
     if photo.shape[1::-1] == size:
         return photo
     shrinks = photo.shape[1] > size[0]

@@ -1,6 +1,6 @@
-"""Unpack a published InceptionV3, start of the training, from the npm package nsfwjs (MIT).
+"""First weights of the brain: InceptionV3 as published in the npm package nsfwjs (MIT).
 
-The package holds the network in 8 bits per weight, fine-tuned from ImageNet, as JavaScript.
+The package has the network, fine-tuned from ImageNet, in 8 bits per weight, as JavaScript.
 """
 
 import base64
@@ -35,7 +35,7 @@ SHARD = re.compile(r'exports="([A-Za-z0-9+/=]+)"')
 
 
 def main() -> None:
-    """Write start/inception_v3_mixed5.weights.h5, weights of the brain."""
+    """Write the brain's first weights into start/: the published ones, or random ones."""
     parameters = recipe.read()
     backend.start()
     from faceverify.model.network import build_brain
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def published() -> dict[str, np.ndarray]:
-    """The package's weights by their names, float32."""
+    """Name of a weight in the package -> its numbers, float32."""
     with tempfile.TemporaryDirectory() as folder:
         archive = _download(Path(folder))
         with tarfile.open(archive) as package:
@@ -72,9 +72,9 @@ def published() -> dict[str, np.ndarray]:
 
 
 def in_order(weights: dict[str, np.ndarray], brain) -> list[np.ndarray]:
-    """The brain's weights in its own order, from the package's numbered layers.
+    """The package's weights in the order of `brain.weights`.
 
-    Both number convolutions and normalizations as Keras's InceptionV3 makes them.
+    The package numbers convolutions and normalizations in the order in which Keras builds them.
     """
     number = {"conv2d": 0, "batch_normalization": 0}
     found = {}
@@ -88,12 +88,13 @@ def in_order(weights: dict[str, np.ndarray], brain) -> list[np.ndarray]:
 
 
 def _made(layer) -> int:
-    """When Keras made a layer, by the number at the end of its name; the first has none."""
+    """The place of a layer among those of its class, from its name: the first has no number."""
     number = re.search(r"_(\d+)$", layer.name)
     return int(number.group(1)) if number else 0
 
 
 def _download(folder: Path) -> Path:
+    """The package's archive in `folder`; InputError where npm cannot bring the published one."""
     command = ["npm", "pack", "--silent", PACKAGE]
     try:
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)

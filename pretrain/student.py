@@ -1,4 +1,4 @@
-"""The student: the brain's network with a light head that learns dlib's descriptor of a face."""
+"""The student: the brain's network with a small head, trained to give dlib's descriptors."""
 
 import keras
 from keras import layers, ops
@@ -7,13 +7,13 @@ from faceverify.model.network import cut_network
 from recipe import Recipe
 
 DESCRIPTOR_NUMBERS = 128
-LARGEST_GRADIENT = 5.0  # its norm
+LARGEST_GRADIENT = 5.0  # norm over all weights, to which a larger one is scaled down
 
 
 def build(settings: Recipe) -> keras.Model:
-    """Photos (B, view, view, 3) in 0..255 -> descriptors (B, 128), not yet trained.
+    """The untrained student: photos (B, view, view, 3) in 0..255 -> descriptors (B, 128).
 
-    The head has the form of a member's, so that the features suit what members do with them.
+    Its head has the layers of a member's head, so that the features suit that.
     """
     size = settings.view
     network = fused(cut_network("InceptionV3", "mixed5", size, None))
@@ -21,7 +21,7 @@ def build(settings: Recipe) -> keras.Model:
     x = layers.Conv2D(settings.head_filters, 3, activation="elu", name="head")(network(photos))
     x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(x)  # (B, 256) for 64 filters and a view of 128
-    # From zero: random numbers of this size would first have to be unlearnt, in large steps.
+    # Zeros: random first outputs would cost the first steps, which are large, to be unlearnt.
     last = layers.Dense(
         DESCRIPTOR_NUMBERS, kernel_initializer="zeros", dtype="float32", name="descriptor"
     )
@@ -30,15 +30,15 @@ def build(settings: Recipe) -> keras.Model:
 
 
 def prepare(student: keras.Model, settings: Recipe, steps: int) -> None:
-    """Compile for a run of this many steps."""
+    """Compile the student for a training of `steps` steps."""
     chosen = optimizer(settings.lr, settings.weight_decay, steps)
-    # XLA compiles convolutions in bfloat16 to slower code than oneDNN's on a CPU.
+    # On a CPU, XLA's code for convolutions in bfloat16 is slower than oneDNN's.
     student.compile(chosen, squared_distance, jit_compile=keras.backend.backend() == "jax")
     chosen.build(student.trainable_variables)
 
 
 def optimizer(lr: float, weight_decay: float, steps: int) -> keras.Optimizer:
-    """AdamW; the rate rises over the first 20th of the steps and falls to 0 in a cosine."""
+    """AdamW; its rate rises to `lr` in the first 20th of the steps, then falls to 0 in a cosine."""
     warmup = max(steps // 20, 1)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0, steps - warmup, warmup_target=lr, warmup_steps=warmup
@@ -49,11 +49,11 @@ def optimizer(lr: float, weight_decay: float, steps: int) -> keras.Optimizer:
 
 
 class FiniteAdamW(keras.optimizers.AdamW):
-    """AdamW that passes over the numbers of a gradient that are none.
+    """AdamW that takes numbers of a gradient that are not finite for 0.
 
     On processors with AMX, oneDNN's bfloat16 gradient of a convolution's kernel holds a NaN in
-    about one step of a hundred (TensorFlow 2.21, InceptionV3's third convolution), not in the
-    same step each time; one would spoil the whole run.
+    about one step of a hundred (TensorFlow 2.21, InceptionV3's third convolution), and not in the
+    same steps each time. A single one would spoil all weights.
     """
 
     def apply(self, grads, trainable_variables=None):
@@ -63,17 +63,19 @@ class FiniteAdamW(keras.optimizers.AdamW):
 
 
 def squared_distance(wanted, given):
-    """Squared Euclidean distance of the descriptors, (B,), both (B, 128)."""
+    """Squared Euclidean distance, (B,), of target and output descriptors, both (B, 128)."""
     return ops.sum(ops.square(wanted - given), axis=-1)
 
 
 class FusedNormalization(layers.BatchNormalization):
-    """Batch normalization by TensorFlow's fused kernel: same mathematics, a third of the memory
-    traffic. On a CPU it makes the whole training step 1.8 times as fast.
+    """Batch normalization by TensorFlow's fused kernel.
+
+    It computes the same with a third of the memory traffic: on a CPU a whole training step is 1.8
+    times as fast.
     """
 
     def call(self, x, training=None, mask=None):
-        """Normalize `x` (B, H, W, C); a mask, which photos never have, is left aside."""
+        """Normalize `x` (B, height, width, channels); `mask` is Keras's, and None for photos."""
         import tensorflow as tf
 
         learns = bool(training and self.trainable)
@@ -93,7 +95,7 @@ class FusedNormalization(layers.BatchNormalization):
 
 
 def fused(network: keras.Model) -> keras.Model:
-    """The same network with fused normalization where the backend has it."""
+    """A copy of a network with `FusedNormalization`; the network itself with other backends."""
     if keras.backend.backend() != "tensorflow":
         return network
 

@@ -1,4 +1,4 @@
-"""Train the brain on faces: phase by phase, resumed after a stop, measured on unseen people."""
+"""Train the brain on faces, with dlib's descriptors as targets; measured on held-out people."""
 
 import os
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ FIGURES = Path("metrics.json")
 
 
 def main() -> None:
-    """Write model/, the brain's weights in float16, metrics.json and the training curves."""
+    """Write the brain's weights in float16 into model/, its figures and its training curves."""
     settings = recipe.read()
     keras.config.set_dtype_policy(settings.precision)
     cv2.setNumThreads(1)  # photos are prepared in several threads already
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def save(brain: keras.Model, settings) -> None:
-    """Write the weights in float16, with their hash beside them."""
+    """Write the brain's weights in float16 into model/, with their checksum."""
     keras.config.set_dtype_policy("float16")
     half = build_brain("InceptionV3", "mixed5", settings.view, None, settings.seed)
     half.set_weights([weight.astype(np.float16) for weight in brain.get_weights()])
@@ -70,8 +70,10 @@ def save(brain: keras.Model, settings) -> None:
 
 
 def measure(student: keras.Model, held: HeldOut) -> dict[str, float]:
-    """How near the student's descriptors of the unseen people are to the teacher's, and how well
-    their distances tell those people apart.
+    """The figures of the student's descriptors of the held-out people.
+
+    `val_distance` is their mean squared distance from dlib's; the others are of the distances
+    between the photos of a pair, see `HeldOut.figures`.
     """
     views = held.views(student.input_shape[1])
     descriptors = np.concatenate([student.predict_on_batch(batch) for batch in views])
@@ -87,7 +89,7 @@ def train(
     settings: recipe.Recipe,
     live: Live,
 ) -> Checkpoint:
-    """Train the student from where a stopped run left it; `learnt` are photos and targets."""
+    """Train the student from its checkpoint on; `learnt` are photos and targets (n, 128)."""
     students.prepare(student, settings, settings.epochs * len(Views(*learnt, settings, 0)))
     run = run_hash(Path(__file__), settings.model_dump_json(exclude={"members", "tower"}))
     checkpoint = Checkpoint(CHECKPOINT, run, student)
@@ -102,29 +104,29 @@ def train(
 
 
 class Steps(keras.callbacks.Callback):
-    """A progress bar over the steps of an epoch."""
+    """A progress bar of an epoch's steps, on a terminal only."""
 
     def __init__(self, epoch: int) -> None:
-        """For epoch `epoch`, from 0."""
+        """Take the epoch's number, from 0."""
         super().__init__()
         self._epoch = epoch
 
     def on_train_begin(self, logs=None) -> None:
-        """Show the bar; on a terminal only."""
+        """Show the bar."""
         title = f"epoch {self._epoch + 1}"
         self._bar = tqdm(total=self.params["steps"], desc=title, leave=False, disable=None)
 
     def on_train_batch_end(self, batch, logs=None) -> None:
-        """Move on by one."""
+        """Count a step."""
         self._bar.update()
 
     def on_train_end(self, logs=None) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.close()
 
 
 def report(live: Live, logs: dict[str, float], epochs: int) -> None:
-    """Log one epoch's figures and print the ones to watch."""
+    """Log all figures of an epoch to DVCLive, and print those that people follow."""
     for name, value in logs.items():
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))

@@ -1,4 +1,4 @@
-"""Train a member's tower on the finished brain: angles learn the distances of the descriptors."""
+"""Train a member's tower on the finished brain: theta learns the distance of two descriptors."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ from faceverify.model.losses import landmark_loss
 from faceverify.model.network import Tower, angle, build_brain, build_tower
 from faceverify.model.weight_files import write_checksum
 from faceverify.runs import script
-from people import VIEWED_AT_ONCE, HeldOut, Photos, learnt_and_unseen
+from people import VIEWED_AT_ONCE, HeldOut, LabelledPhotos, learnt_and_unseen
 from views import augmented, view_of
 
 CACHE = Path(".cache")
@@ -44,7 +44,7 @@ FIGURES = Path("tower_metrics")
 
 
 def main() -> None:
-    """Write the weights, in float16, figures and curves of the member that the command names."""
+    """Write the tower's weights, in float16, figures and curves for the member that is named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("member", help="a name of `members` in params.yaml")
     name = parser.parse_args().member
@@ -77,14 +77,17 @@ def main() -> None:
 
 
 def shape(member: recipe.Member) -> Tower:
-    """The sizes of a member's tower; what only its later training changes is left out."""
+    """The sizes of a member's tower, without regularisation: none is used here."""
     return Tower(**member.model_dump(exclude={"seed"}), dropout=0.0, l2=0.0)
 
 
 def viewed(
     network: keras.Model, paths: np.ndarray, view: int, settings: recipe.Recipe
 ) -> np.ndarray:
-    """The network's features of one view of each photo, float32 (photos, height, width, C)."""
+    """The features of one view of each photo, float32 (photos, height, width, channels), cached.
+
+    View 0 is the unchanged photo, each other `view` an augmented one.
+    """
 
     def prepared(row: int) -> np.ndarray:
         photo = decode(paths[row].read_bytes())
@@ -107,16 +110,16 @@ def viewed(
 
 
 class Batches(keras.utils.PyDataset):
-    """One epoch's batches: photos and, in the same order, a partner near each of them.
+    """One epoch's batches: half a batch of photos, then a similar photo, the partner, for each.
 
-    Partners are what the teacher finds alike, whoever is on them: people are confused with those
-    who resemble them. Of each photo one view is drawn.
+    A partner is drawn from the photos with the nearest descriptors, whoever is on them: people are
+    confused with those who resemble them. Of each photo one view is drawn.
     """
 
     def __init__(
-        self, seen: list[np.ndarray], photos: Photos, settings: recipe.Recipe, seed: int
+        self, seen: list[np.ndarray], photos: LabelledPhotos, settings: recipe.Recipe, seed: int
     ) -> None:
-        """Take the features of every view, (photos, height, width, C)."""
+        """Take the photos' labels, and in `seen` their features by view, see `viewed`."""
         super().__init__()
         self._seen, self._how, self._seed = seen, settings.tower, seed
         self._descriptors = photos.descriptors
@@ -135,9 +138,9 @@ class Batches(keras.utils.PyDataset):
         return len(self._order) // (self._how.batch_size // 2)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, dict, dict]:
-        """One batch: features (B, height, width, C), what is wanted of them, and with what weight.
+        """Features (B, height, width, channels), targets, and sample weights of a batch.
 
-        Landmarks are wanted of unchanged photos only.
+        Landmarks weigh 1 for unchanged photos and 0 for augmented ones, where they lie elsewhere.
         """
         half = self._how.batch_size // 2
         rng = np.random.default_rng((self._seed, self._epoch, index))
@@ -152,7 +155,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def nearest(descriptors: np.ndarray, count: int) -> np.ndarray:
-    """The rows of the `count` descriptors nearest to each of (n, 128), itself left out."""
+    """The rows (n, count) of the nearest other descriptors to each descriptor of (n, 128)."""
     norms = np.square(descriptors).sum(axis=1)
     found = np.empty((len(descriptors), count), np.int64)
     for start in range(0, len(descriptors), 1024):
@@ -165,10 +168,11 @@ def nearest(descriptors: np.ndarray, count: int) -> np.ndarray:
 
 
 def angles_as_distances(descriptors, tails):
-    """How far the angles of the tails are from the distances of the descriptors, squared, (B,).
+    """The loss: squared difference of tails' angle and descriptors' distance, (B,).
 
-    Relational distillation (Park et al., "Relational Knowledge Distillation", CVPR 2019) over all
-    pairs of a batch, and once more over its partners. Both are (B, 128).
+    Relational distillation (Park et al., "Relational Knowledge Distillation", CVPR 2019): the mean
+    over a photo's pairs with all photos of the batch, plus that of the pair with its partner. Both
+    arguments are (B, 128).
     """
     of_all = _misses(descriptors[:, None], descriptors[None], tails[:, None], tails[None])
     partners = _misses(descriptors, _partners(descriptors), tails, _partners(tails))
@@ -176,19 +180,19 @@ def angles_as_distances(descriptors, tails):
 
 
 def _misses(descriptor, other_descriptor, tail, other_tail):
-    """The angle between tails less the distance between descriptors, squared."""
+    """Squared difference of the tails' angle, in radians, and the descriptors' distance."""
     distance = ops.sqrt(ops.sum(ops.square(descriptor - other_descriptor), axis=-1))
     return ops.square(angle(tail, other_tail) - distance)
 
 
 def _partners(vectors):
-    """The partner of each row of a batch: the two halves of (B, n) in the other order."""
+    """The row of each row's partner: the halves of a batch (B, n) in the other order."""
     drawn, near = ops.split(vectors, 2, axis=0)
     return ops.concatenate([near, drawn], axis=0)
 
 
 def compile_tower(tower: keras.Model, settings: recipe.Recipe, steps: int) -> None:
-    """Compile for a run whose epochs have this many steps."""
+    """Compile a tower for a training whose epochs have `steps` steps."""
     how = settings.tower
     chosen = students.optimizer(how.lr, settings.weight_decay, how.epochs * steps)
     tower.compile(
@@ -207,7 +211,7 @@ def train(
     epochs: int,
     live: Live,
 ) -> None:
-    """Train the tower from where a stopped run left it; `unseen` are features and people."""
+    """Train the tower from its checkpoint on; `unseen` are the features and held-out people."""
     shown, held = unseen
     for logs in checkpoint.history:
         report(live, logs, epochs)
@@ -221,7 +225,7 @@ def train(
 
 
 def report(live: Live, logs: dict[str, float], epochs: int) -> None:
-    """Log one epoch's figures and print the ones to watch."""
+    """Log all figures of an epoch to DVCLive, and print those that people follow."""
     for name, value in logs.items():
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))
@@ -234,7 +238,7 @@ def report(live: Live, logs: dict[str, float], epochs: int) -> None:
 
 
 def save(tower: keras.Model, sizes: Tower, path: Path) -> None:
-    """Write the weights in float16, with their hash beside them, in a folder of their own."""
+    """Write the weights in float16, with their checksum, into a folder of their own."""
 
     def halved(layer: keras.Layer) -> keras.Layer:
         return layer.from_config(layer.get_config() | {"dtype": "float16"})

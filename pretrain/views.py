@@ -1,4 +1,4 @@
-"""What the student sees: the central square of a photo, changed at random while it trains."""
+"""Views, the student's inputs: the square around the face, changed at random while it trains."""
 
 import os
 from collections.abc import Sequence
@@ -15,14 +15,15 @@ UNCHANGED = np.eye(3)
 
 
 def view_of(photo: np.ndarray, size: int, change: np.ndarray = UNCHANGED) -> np.ndarray:
-    """What the brain sees of a photo of CelebA's frame at any resolution, uint8 (size, size, 3).
+    """The square around the face that the brain sees of a photo, uint8 (size, size, 3).
 
-    `change` (3, 3) acts on the photo's own pixels, counted from the middle of the view.
+    The photo shows what an aligned photo of CelebA does, at any size. `change` (3, 3) is an affine
+    map of the photo's pixels around the middle of the view.
     """
     height, width = photo.shape[:2]
     top, left = view_corner(size)
     x, y = width / CANVAS_SIZE, height / CANVAS_SIZE
-    # Pixel centres lie at whole numbers plus a half on both sides of the scaling.
+    # The centre of pixel i is at i + 1/2, before and after the scaling.
     to_photo = np.array([[x, 0, (left + 0.5) * x - 0.5], [0, y, (top + 0.5) * y - 0.5], [0, 0, 1]])
     middle = np.eye(3)
     middle[:2, 2] = to_photo[:2] @ [(size - 1) / 2, (size - 1) / 2, 1]
@@ -33,7 +34,7 @@ def view_of(photo: np.ndarray, size: int, change: np.ndarray = UNCHANGED) -> np.
 
 
 def augmented(photo: np.ndarray, size: int, how: Augment, rng: np.random.Generator) -> np.ndarray:
-    """A view as a phone or the print on a card might show it, uint8 (size, size, 3)."""
+    """A random view, uint8 (size, size, 3), as a phone or a printed card might show the face."""
     angle = np.deg2rad(rng.uniform(-how.rotation, how.rotation))
     zoom = 1 + rng.uniform(-how.scale, how.scale)
     mirror = rng.choice([-1, 1])
@@ -62,14 +63,14 @@ def augmented(photo: np.ndarray, size: int, how: Augment, rng: np.random.Generat
 class Views(keras.utils.PyDataset):
     """One epoch's batches: augmented views (B, size, size, 3) and their targets (B, 128).
 
-    What a batch holds depends on the seed, the epoch and its place alone, so that a resumed run
-    sees what an undisturbed one would.
+    A batch depends on the seed, the epoch and its index alone, so that a resumed run sees what an
+    undisturbed one would.
     """
 
     def __init__(
         self, photos: Sequence[Path], targets: np.ndarray, settings: Recipe, epoch: int
     ) -> None:
-        """Take epoch `epoch`, from 0, of the run that `settings` describe."""
+        """Take photos, their targets (n, 128), and the epoch's number, from 0."""
         super().__init__(workers=min(os.cpu_count() or 1, 16), max_queue_size=32)
         self._photos, self._targets, self._settings = photos, targets, settings
         self._epoch = epoch
@@ -81,7 +82,7 @@ class Views(keras.utils.PyDataset):
         return len(self._photos) // self._settings.batch_size
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """One batch."""
+        """The views and the targets of a batch."""
         settings = self._settings
         rows = self._order[index * settings.batch_size :][: settings.batch_size]
         rng = np.random.default_rng((settings.seed, self._epoch, index))

@@ -1,4 +1,4 @@
-"""Check the labels before training: duplicates, wrong faces, unreadable photos, too few faces."""
+"""Check the data before training: duplicates, wrong labels, unreadable photos, too few faces."""
 
 import argparse
 import csv
@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 def main() -> None:
-    """Look at every photo, find what is wrong, tell it; the exit code says whether there is any."""
+    """Observe every photo, apply the rules, write and print the findings; exit 1 if any."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="exit code: 0 nothing found, 1 findings, 2 error; writes audit/findings.csv and "
@@ -49,7 +49,7 @@ def main() -> None:
     settings = parameters.load(Path("params.yaml"))
     try:
         str(data).encode()
-    except UnicodeEncodeError:  # the report, which names places in it, is in UTF-8
+    except UnicodeEncodeError:  # the report is UTF-8 and contains the path
         raise errors.InputError(f"--data: {data} is no name in UTF-8; rename the folder") from None
 
     lists, folder = data / "identity_CelebA.txt", data / "img_align_celeba"
@@ -62,7 +62,7 @@ def main() -> None:
         **settings.audit.model_dump(), faces_per_identity=settings.select.faces_per_identity
     )
     findings = rules.find(rows, seen, limits)
-    table = [cells_of(finding, rows, lists) for finding in findings]
+    table = [table_row(finding, rows, lists) for finding in findings]
     with files.replacing_folder(AUDIT) as temporary:
         with (temporary / "findings.csv").open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *table])
@@ -70,11 +70,11 @@ def main() -> None:
         page = report_page.render(findings, rows, address)
         (temporary / "index.html").write_text(page, encoding="utf-8")
     faceless = sum(1 for i, fault in enumerate(seen.faults) if not fault and not seen.faces[i])
-    tell(findings, rows, table, faceless)
+    print_findings(findings, rows, table, faceless)
     sys.exit(FOUND if findings else CLEAN)
 
 
-def cells_of(finding: rules.Finding, rows: Sequence[IdentityRow], lists: Path) -> list[str]:
+def table_row(finding: rules.Finding, rows: Sequence[IdentityRow], lists: Path) -> list[str]:
     """A finding as a row of findings.csv."""
     row = rows[finding.row]
     found = [finding.kind, f"{lists}:{row.line}", row.photo, str(row.identity)]
@@ -87,13 +87,13 @@ def cells_of(finding: rules.Finding, rows: Sequence[IdentityRow], lists: Path) -
     return [output.spreadsheet_cell(cell) for cell in (*found, finding.remedy)]
 
 
-def tell(
+def print_findings(
     findings: Sequence[rules.Finding],
     rows: Sequence[IdentityRow],
     table: Sequence[list[str]],
     faceless: int,
 ) -> None:
-    """The worst findings, a line each, and a table of all kinds."""
+    """Print the worst findings, a line each, and the counts of all kinds."""
     for kind, place, photo, identity, _, other, of, distance, remedy in table[:SHOWN]:
         beside = f", {other} of {of}" if other else ""
         apart = f", distance {distance}" if distance else ""

@@ -11,11 +11,9 @@ from faceverify.base import errors
 if __name__ == "__main__":
     errors.begin()
 
-import yaml
-
 from faceverify.base import files, schema
 from faceverify.evaluation import summary
-from faceverify.runs import comparison, revisions, rounding, script
+from faceverify.runs import comparison, dvc_yaml, revisions, rounding, script
 
 METRICS = Path("metrics")
 THETAS, DETAILS = METRICS / "thetas.csv", METRICS / "details.json"
@@ -41,7 +39,7 @@ def main() -> None:
     parser.add_argument("--base", default="HEAD", help="the revision to compare with (HEAD)")
     base = parser.parse_args().base
     revisions.check(base)
-    old, new = revisions.parsed(base, LOCK, yaml.safe_load, comparison.Lock), lock()
+    old, new = revisions.parsed(base, LOCK, dvc_yaml.parse, comparison.Lock), lock()
     check_inputs(base, old, new)
     moved = rounding.compare(*thetas(base), thresholds())
     changed = comparison.changed(comparison.outs(old), comparison.outs(new))
@@ -57,8 +55,8 @@ def main() -> None:
 def lock() -> Mapping:
     """The workspace's `dvc.lock`, parsed."""
     try:
-        values = yaml.safe_load(files.content(Path(LOCK), LOCK_BYTES).decode("utf-8"))
-    except (ValueError, RecursionError, yaml.YAMLError):
+        values = dvc_yaml.parse(files.content(Path(LOCK), LOCK_BYTES).decode("utf-8"))
+    except ValueError:
         raise errors.InputError(f"{LOCK} is damaged; bring it from git") from None
     schema.check(comparison.Lock, values, LOCK)
     return values

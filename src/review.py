@@ -14,7 +14,7 @@ import yaml
 
 from faceverify.base import files
 from faceverify.evaluation import fairness, summary
-from faceverify.runs import comparison, script
+from faceverify.runs import comparison, dvc_yaml, script
 from faceverify.runs.revisions import check, parsed, run, succeeds
 
 HEAD = "HEAD"
@@ -150,11 +150,11 @@ def lock_section() -> str:
 def outs(rev: str) -> dict[str, comparison.Out]:
     """What DVC keeps outside of git at a revision."""
     lock, data = (
-        parsed(rev, name, yaml.safe_load, kind)
+        parsed(rev, name, dvc_yaml.parse, kind)
         for name, kind in (("dvc.lock", comparison.Lock), ("data.dvc", comparison.Stage))
     )
     in_git = set(run("git", "ls-tree", "-r", "-t", "--name-only", rev).splitlines())
-    members = parsed(rev, "params.yaml", yaml.safe_load).get("members") or {}
+    members = parsed(rev, "params.yaml", dvc_yaml.parse).get("members") or {}
     found = comparison.outs(comparison.without_former(lock, members), data)
     return {path: out for path, out in found.items() if path.rstrip("/") not in in_git}
 

@@ -1,4 +1,4 @@
-"""Stage 1: CelebA -> faces that look like an ID photo, with their 68 landmarks."""
+"""Stage 1: select CelebA photos that resemble an ID photo, and find their 68 landmarks."""
 
 import argparse
 import csv
@@ -25,7 +25,7 @@ PREPARED = Path("prepared")
 
 
 def main() -> None:
-    """Read the annotations, choose the people, find their faces, write the stage's outs."""
+    """Read the annotations, choose the people, find their faces, write the stage's outputs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder in CelebA's layout")
     parser.add_argument(
@@ -34,57 +34,61 @@ def main() -> None:
         help="only count what the annotations select; photos are neither needed nor read",
     )
     arguments = parser.parse_args()
-    everything = parameters.load(Path("params.yaml"))
-    settings = everything.select
-
-    identities = annotations.read_identities(arguments.data / "identity_CelebA.txt")
-    attributes = annotations.read_attributes(arguments.data / "list_attr_celeba.txt")
-    passed = selection.passing(attributes, settings.require, settings.exclude)
-    people = selection.qualified(identities, passed, settings.faces_per_identity)
-    print(
-        f"{len(passed):,} of {len(attributes.photos):,} photos pass the filter; {len(people):,} "
-        f"people have at least {settings.faces_per_identity} of them"
-    )
-    report = {
-        "images": len(attributes.photos),
-        "passed": len(passed),
-        "qualified_identities": len(people),
-        "selected_images": len(people) * settings.faces_per_identity,
-    }
+    settings = parameters.load(Path("params.yaml"))
+    people, report = read_annotations(arguments.data, settings.select)
     if arguments.dry_run:
         print(json.dumps(report))
         return
 
     lock.claim("select_faces")
-    predictor_file = arguments.data / settings.landmark_model
     folder = arguments.data / "img_align_celeba"
-    searches = search_all(
-        folder, people, settings.faces_per_identity, predictor_file, everything.workers
-    )
-    found = {i: s.faces for i, s in searches.items() if len(s.faces) == settings.faces_per_identity}
+    predictor_file = arguments.data / settings.select.landmark_model
+    wanted = settings.select.faces_per_identity
+    searches = search_all(folder, people, wanted, predictor_file, settings.workers)
+    found = {person: s.faces for person, s in searches.items() if len(s.faces) == wanted}
     failed = Counter(reason for s in searches.values() for _, reason in s.failures)
     report |= {
         "selected_identities": len(found),
-        "selected_images": len(found) * settings.faces_per_identity,
+        "selected_images": len(found) * wanted,
         "failed": dict(sorted(failed.items())),
     }
     print(
         f"{report['selected_images']:,} faces of {len(found):,} people selected; "
         f"{failed.total():,} photos failed"
-        + "".join(f"; {reason}: {count:,}" for reason, count in sorted(failed.items()))
+        + "".join(f"; {reason}: {count:,}" for reason, count in report["failed"].items())
     )
     if not found:
         raise errors.InputError("no person has enough usable faces; see select in params.yaml")
     write(folder, found, report)
 
 
+def read_annotations(
+    data: Path, select: parameters.Select
+) -> tuple[dict[int, list[str]], dict[str, int]]:
+    """The photos that pass the filter, by person with enough of them, and the report's counts."""
+    identities = annotations.read_identities(data / "identity_CelebA.txt")
+    attributes = annotations.read_attributes(data / "list_attr_celeba.txt")
+    passed = selection.passing(attributes, select.require, select.exclude)
+    people = selection.qualified(identities, passed, select.faces_per_identity)
+    print(
+        f"{len(passed):,} of {len(attributes.photos):,} photos pass the filter; {len(people):,} "
+        f"people have at least {select.faces_per_identity} of them"
+    )
+    return people, {
+        "images": len(attributes.photos),
+        "passed": len(passed),
+        "qualified_identities": len(people),
+        "selected_images": len(people) * select.faces_per_identity,
+    }
+
+
 def search_all(
     folder: Path, people: dict[int, list[str]], count: int, predictor_file: Path, where: str
 ) -> dict[int, selection.Search]:
-    """Find `count` faces of each person, on the workers that `where` names.
+    """Find `count` faces of each person; `where` names the workers, as for `workers.results`.
 
-    Raises InputError when a photo that was there at first vanishes meanwhile: what came of it
-    would be taken for the result of the photos that are there.
+    Raises InputError when a photo vanishes during the search, because the result would differ
+    from that of the data that DVC records.
     """
     if not folder.is_dir():
         raise errors.GivenFileError(f"{folder} is missing")
@@ -104,7 +108,7 @@ def search_all(
 
 
 def write(folder: Path, found: dict[int, list[selection.Face]], report: dict) -> None:
-    """Copy the selected photos and write what is known of them."""
+    """Copy the selected photos; write their landmarks, their sources and the counts."""
     rows, points = [], {}
     with files.replacing_folder(PREPARED / "selected") as selected:
         for identity, faces in found.items():

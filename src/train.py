@@ -24,7 +24,7 @@ from faceverify.base import digests, files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
-from faceverify.runs import environment, imports, lock, members, parameters, script
+from faceverify.runs import environment, imports, lock, members, misfits, parameters, script
 
 PREPARED, CACHE = Path("prepared"), Path(".cache")
 
@@ -42,7 +42,10 @@ def main() -> None:
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
     strategy = strategy_of_devices()
     # The brain is drawn from the shared seed, so that members with another one still share it.
-    trained = build(settings, everything.seed, strategy)
+    try:
+        trained = build(settings, everything.seed, strategy)
+    except errors.InputError as error:
+        raise misfits.explained(everything, error) from None
     siamese = build_siamese(settings, trained, strategy, limits)
     inputs = photo_inputs
     if not settings.model.brain_trainable:

@@ -1,4 +1,4 @@
-"""Stage 2: pairs -> TFRecord files for training and validation, targets in [0, 1]."""
+"""Stage 2: write the pairs as TFRecord files for training and validation."""
 
 import argparse
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ PREPARED = Path("prepared")
 
 
 def main() -> None:
-    """Fit the landmark range on train, then write both splits, each in a seeded order."""
+    """Fit the landmark range on train, then write both splits, each in a seeded random order."""
     rng = np.random.default_rng(parameters.load(Path("params.yaml")).seed)
     lock.claim("write_records")
     table = tables.read_pairs(PREPARED / "pairs.csv")
@@ -41,7 +41,7 @@ def main() -> None:
     train = table[table.split == "train"]
     names = [*train["first"], *train["second"]]
     limits = LandmarkRange.fit(np.array([numbers[name][:-1] for name in names]))
-    with ExitStack() as outs:  # put in place together: those of two runs would not fit
+    with ExitStack() as outs:  # all replaced at the end: outputs of two runs must not mix
         for split in ("train", "val"):
             part = table[table.split == split]
             part = part.iloc[rng.permutation(len(part))]
@@ -60,7 +60,7 @@ def main() -> None:
 def records(
     part: pd.DataFrame, numbers: dict[str, list[int]], limits: LandmarkRange
 ) -> Iterator[PairRecord]:
-    """The records of some pairs, photos as the encoded bytes that they are."""
+    """The records of some pairs, in the order of the table; photos keep their encoded bytes."""
     for row in part.itertuples():
         for name in (row.first, row.second):
             if numbers[name][-1] != row.label:
@@ -77,7 +77,7 @@ def records(
 
 
 def photo(name: str) -> bytes:
-    """A photo of a pair, encoded as it is."""
+    """The encoded bytes of a photo of a pair."""
     with aligned_photos.name_in_errors(name):
         return aligned_photos.read(PREPARED / "paired", name)
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from faceverify.cards import card, phone
 from faceverify.cards.effects import Drawn, Effects, draw
 from faceverify.faces.aligned_photos import decode_aligned
-from helpers import ROOT
+from helpers import ROOT, error_line, run_script, write_parameters
 
 # A card to which nothing happens, seen from above by a perfect phone.
 NONE = Drawn(
@@ -271,3 +271,34 @@ def test_another_instruction_set_gives_the_same_pixels_within_two_levels(sample,
                        for f in ("here", "there"))  # fmt: skip
         assert here.shape == there.shape
         assert np.abs(here - there).max() <= 2, name.name
+
+
+# The picture
+
+
+def test_the_script_draws_three_photos_on_three_cards(sample, tmp_path):
+    write_parameters(tmp_path)
+    (tmp_path / "data").symlink_to(sample)
+    result = run_script("draw_cards.py", tmp_path, "cards.jpg")
+    assert result.returncode == 0, result.stderr
+    drawn = decoded((tmp_path / "cards.jpg").read_bytes())
+    assert drawn.shape == (3 * 320, 3 * 480, 3)
+    assert all(tile.std() > 20 for row in np.split(drawn, 3) for tile in np.split(row, 3, axis=1))
+    before = (tmp_path / "cards.jpg").read_bytes()
+    assert run_script("draw_cards.py", tmp_path, "cards.jpg").returncode == 0
+    assert (tmp_path / "cards.jpg").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "photos", "said"),
+    [
+        ("cards.png", True, "cards.png is no file name that ends in .jpg"),
+        ("cards.jpg", False, "data/img_align_celeba is missing; `python src/make_sample.py`"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(sample, tmp_path, name, photos, said):
+    write_parameters(tmp_path)
+    if photos:
+        (tmp_path / "data").symlink_to(sample)
+    assert said in error_line(run_script("draw_cards.py", tmp_path, name))
+    assert not (tmp_path / name).exists()

@@ -16,6 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from faceverify.base import digests, files
 from faceverify.base.errors import InputError
+from faceverify.evaluation import parity
 from faceverify.model import features, litert, store
 from faceverify.model.network import Tower, angle, build_brain, build_tower, join
 from faceverify.runs import parameters
@@ -193,6 +194,29 @@ def test_a_shared_brain_is_stored_and_computed_once_and_an_own_one_kept(members)
     assert len(own) - len(alone) > brain_bytes
     # Two of a brain, one of each tower's head.
     assert [convolutions(data) for data in (alone, shared, own)] == [3, 4, 6]
+
+
+# Parity
+
+
+def test_parity_counts_changed_decisions_and_those_far_from_the_threshold():
+    off = parity.PARITY_LIMIT
+    expected = {"ja": np.array([0.2, 0.5, 0.9]), "ensemble": np.array([0.2, 0.5, 0.9])}
+    found = {"ja": expected["ja"] + 0.001, "ensemble": np.array([0.2, 0.5 + off / 2, 0.9])}
+    assert parity.parity_report(expected, found, 0.5 + off / 4) == {
+        "pairs": 3,
+        "limit": off,
+        "max_delta_theta": {"ja": 0.001, "ensemble": off / 2},
+        "changed_decisions": 1,
+        "changed_outside": 0,
+    }
+
+
+@pytest.mark.parametrize("theta", [0.5 + 1.1 * parity.PARITY_LIMIT, np.nan])
+def test_an_export_whose_theta_is_off_is_refused(theta):
+    expected = {"mar": np.array([0.5]), "ensemble": np.array([0.5])}
+    with pytest.raises(InputError, match="^theta of mar is up to .* do not bear float16$"):
+        parity.parity_report(expected, expected | {"mar": np.array([theta])}, 0.6)
 
 
 # The stage

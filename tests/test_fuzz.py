@@ -1,6 +1,6 @@
 """Hostile files at every reader: a few hundred always, ten thousand and more by `make fuzz`.
 
-Each is read in a process of its own (`readers.py`), since some libraries could take it down. What
+Each is read in a process of its own (`readers`), since some libraries could take it down. What
 comes of it is the right result, or one line that names the file.
 """
 
@@ -20,22 +20,10 @@ import pytest
 from faceverify.base import digests
 from helpers import PREDICTOR, ROOT, error_line, run_script
 from hostile import yaml_bombs
+from readers.reader import readers_of
 
-# What one process loads.
-LISTS = (
-    "identities", "attributes", "parameter_file", "selected_table", "pairs_table",
-    "selected_landmarks", "paired_landmarks", "landmark_range",
-)  # fmt: skip
-PHOTOS = (
-    "photos_of_the_data", "pretraining_photos", "photos_of_a_phone", "landmark_model",
-    "descriptor_model", "kept_looks",
-)  # fmt: skip
-MODELS = (
-    "records", "model_description", "model_weights", "foreign_weights", "pretrained_weights",
-    "stored_array", "training_progress",
-)  # fmt: skip
-APP = ("verifier_description", "verifier_model", "list_of_pairs", "kept_embeddings")
-GROUPS = {"lists": LISTS, "photos": PHOTOS, "models": MODELS, "app": APP}
+# Modules of `readers`, each of which one process loads.
+GROUPS = ("lists", "photos", "models", "app")
 # Cases a reader; a dear one takes a part of them.
 FEW = {"lists": 40, "photos": 30, "models": 20, "app": 20}
 MANY = {"lists": 700, "photos": 700, "models": 500, "app": 400}
@@ -51,11 +39,10 @@ def tally():
 
 def fired(folder: Path, app: Path, group: str, cases: int) -> dict[str, Counter]:
     """Put a group's readers under fire; gives their outcomes, or fails with what went wrong."""
-    command = [sys.executable, str(ROOT / "tests/readers.py"), str(folder), str(app), str(cases)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    result = subprocess.run(
-        [*command, *GROUPS[group]], env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "readers", str(folder), str(app), str(cases), group]
+    paths = os.pathsep.join(str(ROOT / name) for name in ("src", "tests"))
+    environment = os.environ | {"PYTHONPATH": paths}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
     told = [json.loads(line) for line in result.stdout.splitlines()]
     if result.returncode != 0:
         name = (folder / "running").read_text() if (folder / "running").exists() else group
@@ -70,7 +57,7 @@ def fired(folder: Path, app: Path, group: str, cases: int) -> dict[str, Counter]
 @pytest.mark.parametrize("group", GROUPS)
 def test_no_file_of_some_hundred_breaks_a_reader(tmp_path, app_folder, group):
     found = fired(tmp_path, app_folder, group, FEW[group])
-    assert list(found) == list(GROUPS[group])
+    assert list(found) == list(readers_of(group))
     assert all(counts["refused"] > 0 for counts in found.values())
 
 

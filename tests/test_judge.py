@@ -14,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.metrics import roc_auc_score
 
 from faceverify.base.errors import InputError
+from faceverify.cards.effects import Effects
 from faceverify.faces import dlib_descriptor
 from faceverify.judge import command, judging
 from faceverify.judge.subject import CardPrinter, Subject
@@ -203,6 +205,11 @@ def test_a_card_depends_on_the_photo_and_its_name_in_the_folder_alone(app, photo
         vectors.append(face.astype(float))
     assert np.array_equal(vectors[0], vectors[1])
     assert not np.array_equal(vectors[0], vectors[2])
+
+
+def test_the_cards_are_those_of_the_evaluation():
+    ranges = yaml.safe_load((ROOT / "params.yaml").read_text())["card"]
+    assert Effects.model_validate(ranges) == judging.EFFECTS
 
 
 def test_a_photo_without_a_face_gives_no_card(app, folder):

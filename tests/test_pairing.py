@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import pair_faces
+from faceverify.base import errors
 from faceverify.base.errors import InputError
 from faceverify.data import pairing
+from faceverify.runs import script
 from helpers import error_line, run_script, write_parameters
 
 PEOPLE = [3 + 7 * i for i in range(16)]
@@ -387,7 +389,7 @@ def test_a_broken_table_ends_in_one_line(tmp_path, monkeypatch, content, said):
         path.write_text(content)
     with pytest.raises(InputError) as caught:
         run_stage(tmp_path, monkeypatch)
-    assert said in str(caught.value)
+    assert said in errors.message(caught.value, script.REMEDIES)
 
 
 def test_a_table_that_is_a_device_is_refused(tmp_path):

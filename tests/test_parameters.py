@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import load_yaml
 
 from faceverify.base.errors import InputError
 from faceverify.runs import parameters
@@ -29,7 +30,7 @@ def test_shipped_files_load_with_four_members(path):
     settings = parameters.load(path)
     assert set(settings.members) == {"ja", "mar", "alip", "rai"}
     assert settings.ensemble == {"ja": 0.7, "mar": 0.1, "alip": 0.1, "rai": 0.1}
-    assert not any("alpha" in overrides for overrides in settings.members.values())
+    assert not any("alpha" in overrides.model_fields_set for overrides in settings.members.values())
     assert settings.member("mar").dropout > 0
 
 
@@ -262,10 +263,17 @@ def test_a_file_that_is_not_yaml_is_refused(tmp_path, content, said):
     assert said in refusal(path)
 
 
+def write_text(folder: Path, key: str, text: str) -> Path:
+    """The shipped params.yaml with a value as a user might write it."""
+    path = write_parameters(folder, {key: "TEXT"})
+    path.write_text(path.read_text().replace("TEXT", text))
+    return path
+
+
 @pytest.mark.parametrize(
-    ("text", "value"), [("3e-6", 3e-6), ("1e-05", 1e-5), ("1e3", 1e3), ("1.0e-3", 1e-3)]
+    ("text", "value"), [("3e-6", 3e-6), ("1e-05", 1e-5), ("1e3", 1e3), ("1.0e-3", 1e-3), ("2", 2.0)]
 )
-def test_numbers_that_yaml_reads_as_strings_are_numbers(tmp_path, text, value):
+def test_numbers_are_read_in_each_way_that_they_are_written(tmp_path, text, value):
     path = write_parameters(tmp_path, {"lr": "LR", "members.mar": {"l2": "LR"}})
     path.write_text(path.read_text().replace("LR", text))
     settings = parameters.load(path)
@@ -275,8 +283,127 @@ def test_numbers_that_yaml_reads_as_strings_are_numbers(tmp_path, text, value):
     assert isinstance(settings.member("mar").l2, float)
 
 
-def test_such_a_string_is_what_yaml_gives():
-    assert yaml.safe_load("3e-6") == "3e-6"  # else the test above tests nothing
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("epochs", "010", 10),
+        ("epochs", "0o10", 8),
+        ("seed", "0x1F", 31),
+        ("seed", "08", 8),
+        ("lr", "+.5", 0.5),
+        ("model.brain_trainable", "True", True),
+        ("model.brain_trainable", "FALSE", False),
+        ("pair.pairs_per_identity", "~", None),
+        ("pair.val_identities", "[1, 010]", [1, 10]),
+        ("model.brain", "on", "on"),
+        ("model.brain", "1:30", "1:30"),
+    ],
+)
+def test_a_value_is_the_one_that_dvc_records(tmp_path, key, text, value):
+    path = write_text(tmp_path, key, text)
+    loaded = parameters.load(path).model_dump()
+    recorded = load_yaml(path)
+    for part in key.split("."):
+        loaded, recorded = loaded[part], recorded[part]
+    assert loaded == recorded == value
+    assert type(loaded) is type(recorded) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "said"),
+    [
+        ("model.brain_trainable", "on", "Input should be a valid boolean (got 'on')"),
+        ("model.brain_trainable", "no", "Input should be a valid boolean (got 'no')"),
+        ("seed", "1:30", "Input should be a valid integer (got '1:30')"),
+        ("seed", f"1{':00' * 200}.5", "Input should be a valid integer (got '1:00:00"),
+        ("lr", "'1e-3'", "Input should be a valid number (got '1e-3')"),
+        ("lr", "1e400", "Input should be a finite number (got inf)"),
+        ("epochs", "1e1", "Input should be a valid integer (got 10.0)"),
+        ("pair.val_share", "0,5", "Input should be a valid number (got '0,5')"),
+    ],
+)
+def test_text_that_is_no_such_value_is_refused_by_its_key(tmp_path, key, text, said):
+    assert refusal(write_text(tmp_path, key, text)).startswith(f"{key}: {said}")
+
+
+def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
+    recorded = load_yaml(ROOT / "params.yaml")
+    loaded = parameters.load(ROOT / "params.yaml").model_dump(exclude_unset=True)
+    assert loaded == recorded
+    assert len(loaded) == len(parameters.Parameters.model_fields)
+    # A few by hand: the two readers could be wrong together.
+    assert (loaded["lr"], loaded["epochs"], loaded["seed"]) == (1e-6, 10, 2356)
+    assert (loaded["gamma"], loaded["precision"], loaded["workers"]) == (50.0, "float32", "loky")
+    assert loaded["select"]["require"] == loaded["pair"]["val_identities"] == []
+    assert loaded["model"]["neck_units"] == [150, 100]
+    assert loaded["model"]["brain_trainable"] is False
+    assert loaded["members"]["rai"]["l2"] == 1e-4
+    assert loaded["evaluate"]["genuine_per_identity"] is None
+    assert loaded["capture"] == {
+        "min_interocular": 24.0,
+        "min_sharpness": 0.42,
+        "min_brightness": 35.0,
+        "max_brightness": 215.0,
+        "second_face": 0.6,
+    }
+
+
+def test_each_changed_value_is_the_one_that_is_loaded(tmp_path):
+    changes = {
+        "alpha": 0.25, "beta": 0.75, "gamma": 2.5, "delta": 1.5, "lr": 0.002, "dropout": 0.3,
+        "l2": 0.004, "epochs": 3, "batch_size": 8, "precision": "mixed_bfloat16", "seed": 17,
+        "threshold": 0.45, "accept_threshold": 0.55, "workers": "tcp://host:8786",
+        "select.require": ["Male"], "select.exclude": ["Young"], "select.faces_per_identity": 5,
+        "audit.copy_face": 0.3, "audit.copy_picture": 0.9, "audit.far": 0.7, "audit.alike": 0.4,
+        "pair.pairs_per_identity": 7, "pair.split_by": "pair", "pair.val_share": 0.4,
+        "model.brain": "Xception", "model.brain_layer": "block4_pool", "model.brain_view": 99,
+        "model.brain_trainable": True, "model.head_filters": 5, "model.neck_units": [6],
+        "model.tail_units": [7, 8], "evaluate.fmr_factor": 3.5, "evaluate.resamples": 222,
+        "evaluate.genuine_per_identity": 4, "capture.min_interocular": 30.5,
+        "capture.min_brightness": 40, "capture.max_brightness": 200, "capture.second_face": 0.5,
+    }  # fmt: skip
+    loaded = parameters.load(write_parameters(tmp_path, changes)).model_dump()
+    before = parameters.load(write_parameters(tmp_path)).model_dump()
+    for key, value in changes.items():
+        *groups, last = key.split(".")
+        place, former = loaded, before
+        for group in groups:
+            place, former = place[group], former[group]
+        assert place[last] == value != former[last], key
+        former[last] = value
+    assert loaded == before  # and nothing else
+
+
+def test_several_wrong_keys_are_reported_together(tmp_path):
+    changes = {"lr": -1, "epochs": "20", "model.unit": 3}
+    assert refusal(write_parameters(tmp_path, changes)) == (
+        "lr: Input should be greater than 0 (got -1); "
+        "epochs: Input should be a valid integer (got '20'); model.unit: unknown key"
+    )
+
+
+def test_of_many_wrong_keys_the_first_are_named_and_the_others_counted(tmp_path):
+    changes = {
+        "epochs": 0, "members.mar": {"alpha": 1, "lrr": 1}, "members.rai": {"head_filters": 0},
+        "ensemble.ja": 0.6, "alfa": 1,
+    }  # fmt: skip
+    message = refusal(write_parameters(tmp_path, changes))
+    assert message.startswith("epochs: Input should be greater than or equal to 1 (got 0); ")
+    assert "members.mar.alpha: a member cannot override this key; " in message
+    assert message.endswith("; and 3 more")
+    del changes["epochs"], changes["members.mar"]
+    message = refusal(write_parameters(tmp_path, changes))
+    assert message.startswith("members.rai.head_filters: ")
+    assert "; ensemble: the weights sum to 0.9, they must sum to 1; " in message
+    assert message.endswith("; alfa: unknown key")
+
+
+def test_missing_weight_files_are_reported_together(tmp_path):
+    changes = {"model.brain_weights": "pretrained/a.h5", "members.mar.tower_weights": "b.h5"}
+    assert refusal(write_parameters(tmp_path, changes)) == (
+        "model.brain_weights: there is no file pretrained/a.h5; "
+        "members.mar.tower_weights: b.h5 must lie in pretrained/"
+    )
 
 
 @pytest.mark.parametrize(
@@ -335,9 +462,7 @@ def test_ensemble_weights_that_do_not_sum_to_one_are_refused(tmp_path, weight):
         ("alpha: !!int ''\n", "is not valid YAML"),
         ("alpha: {<<: {beta: 1}}\n", "write the keys out instead of merging them"),
         ("<<: {seed: 5}\nseed: 2356\n", "write the keys out instead of merging them"),
-        ("seed: 1:30\n", "write the number without colons"),
-        ("alpha: !!float 1:30\n", "write the number without colons"),
-        (f"seed: 1{':00' * 200}.5\n", "write the number without colons"),
+        ("alpha: !!float 1:30\n", "write the value without a tag"),
         (f"seed: 1{':00' * 80_000}\n", "a value of more than 4,300 characters"),
         ("#" * 2**20 + "\nseed: 1\n", "is larger than 0.25 MB"),
     ],
@@ -357,18 +482,29 @@ def test_what_a_message_quotes_is_short_and_harmless(tmp_path):
     assert len(refusal(path)) < 2500
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.2])
+def test_an_ensemble_of_other_members_is_refused(tmp_path, weight):
+    message = refusal(write_parameters(tmp_path, {"ensemble.zoe": weight}))
+    assert message == "ensemble: there is no member 'zoe' in `members`"
+
+
+def test_an_ensemble_without_a_weight_is_refused(tmp_path):
+    message = refusal(write_parameters(tmp_path, {"ensemble": {}}))
+    assert message == "ensemble: the weights sum to 0, they must sum to 1"
+
+
 @pytest.mark.parametrize(
-    ("changes", "odd"),
+    ("changes", "weights"),
     [
-        ({"ensemble.zoe": 0.0}, "zoe"),
-        ({"ensemble.rai": ..., "ensemble.ja": 0.8}, "rai"),
-        ({"members.zoe": {}}, "zoe"),
+        ({}, {"ja": 0.7, "mar": 0.1, "alip": 0.1, "rai": 0.1}),
+        ({"members.zoe": {}}, {"ja": 0.7, "mar": 0.1, "alip": 0.1, "rai": 0.1, "zoe": 0.0}),
+        ({"ensemble": {"rai": 0.8, "ja": 0.2}}, {"ja": 0.2, "mar": 0.0, "alip": 0.0, "rai": 0.8}),
     ],
 )
-def test_an_ensemble_of_other_members_is_refused(tmp_path, changes, odd):
-    message = refusal(write_parameters(tmp_path, changes))
-    assert message.startswith("ensemble")
-    assert repr(odd) in message
+def test_a_member_that_the_ensemble_leaves_out_has_no_weight(tmp_path, changes, weights):
+    settings = parameters.load(write_parameters(tmp_path, changes))
+    assert settings.ensemble_weights == weights
+    assert list(settings.ensemble_weights) == list(settings.members)
 
 
 @pytest.mark.parametrize(

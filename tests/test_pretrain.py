@@ -231,7 +231,7 @@ def tower_batches(train_tower):
     rng = np.random.default_rng(1)
     descriptors = rng.normal(size=(40, 128)).astype(np.float32)
     points = rng.integers(0, 170, (40, 136))
-    photos = people.Photos(np.arange(40), np.arange(40) // 2, descriptors, points)
+    photos = people.LabelledPhotos(np.arange(40), np.arange(40) // 2, descriptors, points)
     rows = np.arange(40, dtype=np.float32).reshape(40, 1, 1, 1)
     how = SHIPPED["tower"] | {"views": 2, "batch_size": 8, "near": 3}
     return train_tower.Batches([rows, rows + 100], photos, settings(tower=how), 1), photos
@@ -516,7 +516,7 @@ def test_a_package_that_cannot_be_had_is_one_line(commands, message, tmp_path, m
 
 
 def test_a_photo_of_half_the_size_is_described_like_the_whole_one(sample, photos, tmp_path):
-    models = sample / PREDICTOR, sample / recipe.DESCRIPTOR_MODEL
+    models = sample / PREDICTOR, sample / dlib_descriptor.NETWORK
     found = []
     for size in ((178, 218), (89, 109)):
         path = tmp_path / f"{size[0]}.png"
@@ -531,7 +531,7 @@ def test_a_photo_of_half_the_size_is_described_like_the_whole_one(sample, photos
 def test_a_photo_without_a_found_face_is_described_by_its_usual_place(sample, tmp_path):
     path = tmp_path / "grey.png"
     path.write_bytes(encode(".png", np.full((218, 178, 3), 128, np.uint8)))
-    points, found = label_faces.describe(path, sample / PREDICTOR, sample / recipe.DESCRIPTOR_MODEL)
+    points, found = label_faces.describe(path, sample / PREDICTOR, sample / dlib_descriptor.NETWORK)
     assert points.shape == (136,)
     assert found.shape == (128,)
     assert np.isfinite(found).all()
@@ -541,7 +541,7 @@ def test_a_damaged_photo_is_one_line_that_names_it(sample, tmp_path):
     (tmp_path / "cut.png").write_bytes(b"\x89PNG")
     with pytest.raises(InputError, match=r"cut.png: not a whole JPEG or PNG file$"):
         label_faces.describe(
-            tmp_path / "cut.png", sample / PREDICTOR, sample / recipe.DESCRIPTOR_MODEL
+            tmp_path / "cut.png", sample / PREDICTOR, sample / dlib_descriptor.NETWORK
         )
 
 
@@ -614,7 +614,7 @@ def labelled(sample, tmp_path_factory):
     (tiny / "identity_CelebA.txt").write_text("\n".join(lines) + "\n")
     for line in lines:
         shutil.copy(sample / "img_align_celeba" / line.split()[0], tiny / "img_align_celeba")
-    for model in (recipe.LANDMARK_MODEL, recipe.DESCRIPTOR_MODEL):
+    for model in (landmarks.PREDICTOR, dlib_descriptor.NETWORK):
         (folder / "data" / model).symlink_to(sample / model)
     unseen = list(people)[:UNSEEN]
     (folder / "held_out.txt").write_text("".join(f"{person}\n" for person in unseen))
@@ -650,7 +650,7 @@ def test_labels_are_dlibs_landmarks_and_descriptors_of_the_photos(labelled):
     for i in range(0, 20, PHOTOS_EACH):
         photo = decode((labelled / "data" / rows[i + 1].split(",")[0]).read_bytes())
         predictor, model = (
-            labelled / "data" / name for name in (recipe.LANDMARK_MODEL, recipe.DESCRIPTOR_MODEL)
+            labelled / "data" / name for name in (landmarks.PREDICTOR, dlib_descriptor.NETWORK)
         )
         points = landmarks.find_landmarks(photo, predictor, label_faces.USUAL_FACE)
         found = dlib_descriptor.describe(photo, points, model)
@@ -881,12 +881,12 @@ def test_a_missing_photo_set_is_one_line(tmp_path):
     assert line.startswith("label_faces.py: error: data/tiny/identity_CelebA.txt")
 
 
-@pytest.mark.parametrize("name", [recipe.LANDMARK_MODEL, recipe.DESCRIPTOR_MODEL])
+@pytest.mark.parametrize("name", [landmarks.PREDICTOR, dlib_descriptor.NETWORK])
 def test_a_missing_dlib_model_is_one_line(name, tmp_path):
     folder = make_project(tmp_path / "project")
     (folder / "data/tiny").mkdir()
     (folder / "data/tiny/identity_CelebA.txt").write_text("000001.png 1\n")
-    for model in {recipe.LANDMARK_MODEL, recipe.DESCRIPTOR_MODEL} - {name}:
+    for model in {landmarks.PREDICTOR, dlib_descriptor.NETWORK} - {name}:
         (folder / "data" / model).touch()
     line = error_line(run("label_faces", folder))
     assert line.startswith(f"label_faces.py: error: pretrain/data/{name} is missing")
@@ -930,16 +930,19 @@ def modules_of(script):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_stage_depends_on_its_script_and_the_modules_beside_it(name):
-    deps, params = stage(name)["deps"], stage(name)["params"]
-    assert {dep for dep in deps if dep.endswith(".py")} == modules_of(f"{name}.py")
+    deps = stage(name)["deps"]
+    own = {dep for dep in deps if dep.endswith(".py") and not dep.startswith("../src/")}
+    assert own == modules_of(f"{name}.py")
     assert deps == sorted(deps)
+    *params, packages = stage(name)["params"]
     assert params == sorted(params)
+    assert packages["../packages.yaml"] == sorted(packages["../packages.yaml"])
     key = " ${key}" if name == "train_tower" else ""
     assert stage(name)["cmd"] == f"PYTHONPATH=../src python {name}.py{key}"
 
 
 def test_every_parameter_belongs_to_a_stage():
-    used = {key.split(".")[0] for name in SCRIPTS for key in stage(name)["params"]}
+    used = {key.split(".")[0] for name in SCRIPTS for key in stage(name)["params"][:-1]}
     assert used == set(SHIPPED) == set(recipe.Recipe.model_fields)
 
 

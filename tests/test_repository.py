@@ -15,7 +15,16 @@ from helpers import write_parameters
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
-OTHERS = ("audit_data", "drift", "make_sample", "model_card", "review", "stage_deps", "verify")
+OTHERS = (
+    "audit_data",
+    "draw_cards",
+    "drift",
+    "make_sample",
+    "model_card",
+    "review",
+    "stage_deps",
+    "verify",
+)
 SCRIPTS = (*STAGES, *OTHERS)
 
 

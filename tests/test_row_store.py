@@ -107,6 +107,15 @@ def test_a_key_that_is_no_text_is_told_instead_of_waited_for(opened, tmp_path):
         list(store.waiting())
 
 
+def test_a_damaged_name_that_is_no_text_is_told(opened, tmp_path):
+    with opened() as store:
+        store.put([ROW])
+    path = tmp_path / "rows.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"TABLE kept (", b"TABLE\xed kept("))
+    with pytest.raises(sqlite3.DatabaseError, match="damaged|malformed"):
+        opened()
+
+
 def test_two_share_a_file_unless_one_keeps_others_out(opened):
     with opened() as one, opened() as other:
         one.put([ROW])

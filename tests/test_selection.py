@@ -9,6 +9,7 @@ import platform
 import shutil
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import dlib
@@ -369,32 +370,60 @@ def run_stage(project, *arguments):
     return result.stdout
 
 
-def test_the_stage_writes_the_contract(tmp_path, sample):
-    people = make_project(tmp_path, sample)
-    printed = run_stage(tmp_path)
+class Selected(NamedTuple):
+    """A project after the stage: its `folder`, the files that it has beside its data, by name,
+    the (name, identity, source) that are expected of it, and what the stage `printed`.
+    """
+
+    folder: Path
+    outs: dict[str, bytes]
+    expected: list[tuple[str, str, str]]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def selected(tmp_path_factory, sample):
+    """Four people with five photos each, of whom one has a photo that is cut off."""
+    folder = tmp_path_factory.mktemp("selected")
+    people = make_project(folder, sample)
+    printed = run_stage(folder)
     people[2].pop(1)
     expected = [
         (f"{person}-{k}.png", str(person), name)
         for person, names in people.items()
         for k, name in enumerate(names[:4])
     ]
-    outs = written(tmp_path)
-    photos_ = {f"prepared/selected/{name}" for name, _, _ in expected}
-    tables = {"prepared/selected.json", "prepared/selected.csv", "metrics/selection.json"}
-    assert set(outs) == photos_ | tables | {"params.yaml"}
-    for name, _, source in expected:
-        original = (tmp_path / "data/img_align_celeba" / source).read_bytes()
-        assert outs[f"prepared/selected/{name}"] == original
+    return Selected(folder, written(folder), expected, printed)
 
-    rows = list(csv.reader(outs["prepared/selected.csv"].decode().splitlines()))
-    assert rows == [["name", "identity", "source"], *map(list, expected)]
-    numbers = json.loads(outs["prepared/selected.json"])
-    assert list(numbers) == [name for name, _, _ in expected]
+
+def test_the_stage_writes_the_photos_and_the_tables_and_nothing_else(selected):
+    photos = {f"prepared/selected/{name}" for name, _, _ in selected.expected}
+    tables = {"prepared/selected.json", "prepared/selected.csv", "metrics/selection.json"}
+    assert set(selected.outs) == photos | tables | {"params.yaml"}
+
+
+def test_the_stage_copies_the_original_bytes_of_the_photos(selected):
+    for name, _, source in selected.expected:
+        original = (selected.folder / "data/img_align_celeba" / source).read_bytes()
+        assert selected.outs[f"prepared/selected/{name}"] == original
+
+
+def test_the_stage_writes_whose_each_photo_is_and_where_it_came_from(selected):
+    rows = list(csv.reader(selected.outs["prepared/selected.csv"].decode().splitlines()))
+    assert rows == [["name", "identity", "source"], *map(list, selected.expected)]
+
+
+def test_the_stage_writes_the_landmarks_of_each_photo(selected, sample):
+    numbers = json.loads(selected.outs["prepared/selected.json"])
+    assert list(numbers) == [name for name, _, _ in selected.expected]
     for name, own in numbers.items():
-        photo = aligned_photos.decode(outs[f"prepared/selected/{name}"])
+        photo = aligned_photos.decode(selected.outs[f"prepared/selected/{name}"])
         points = landmarks.find_landmarks(photo, sample / PREDICTOR)
         assert own == [*points[:, 0].tolist(), *points[:, 1].tolist()]
-    assert json.loads(outs["metrics/selection.json"]) == {
+
+
+def test_the_stage_reports_its_counts(selected):
+    assert json.loads(selected.outs["metrics/selection.json"]) == {
         "images": 20,
         "passed": 20,
         "qualified_identities": 4,
@@ -402,7 +431,7 @@ def test_the_stage_writes_the_contract(tmp_path, sample):
         "selected_identities": 4,
         "failed": {"not a whole JPEG or PNG file": 1},
     }
-    assert "not a whole JPEG or PNG file: 1" in printed
+    assert "not a whole JPEG or PNG file: 1" in selected.printed
 
 
 def test_a_person_who_runs_out_is_dropped_and_counted(tmp_path, sample):

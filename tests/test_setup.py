@@ -140,7 +140,7 @@ def test_only_tests_and_checks_install_what_they_add(project):
     python = f"PYTHON={sys.executable}"
     for target in ("demo", "sample", "review", "drift", "card"):
         assert "requirements-dev" not in make(project, "--dry-run", target, python).stdout, target
-    for target in ("test", "lint", "fuzz", "faults", "bench", "audit-packages"):
+    for target in ("test", "test-slow", "lint", "fuzz", "faults", "bench", "audit-packages"):
         planned = make(project, "--dry-run", target, python).stdout
         assert planned.index("--requirement requirements.txt") < planned.index(
             "--requirement requirements-dev.txt"

@@ -107,7 +107,11 @@ def test_an_upgrade_makes_the_stages_stale_that_use_the_package(clone, tmp_path)
         ("requirements.txt", lambda text: text.replace("\nnumpy==", "\n# "), "not pin numpy"),
         ("dvc.yaml", lambda text: text.replace("python src/evaluate.py", "true"), "evaluate runs"),
         ("requirements.txt", None, "requirements.txt is missing"),
-        ("src/faceverify/base/files.py", lambda text: f"{text}\n<<<\n", "invalid syntax; correct"),
+        (
+            "src/faceverify/data/pairing.py",
+            lambda text: f"{text}\n<<<\n",
+            "invalid syntax; correct",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_one_line(project, name, spoil, said):

@@ -4,10 +4,13 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 import tomllib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -520,6 +523,24 @@ def test_a_wrong_command_of_the_package_writes_nothing(package, tmp_path, argume
     assert (code, out) == (2, "")
     assert err[-1].startswith("faceverify") and said in err[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_while_the_package_imports_is_one_line(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "faceverify", "verify", "a.png", "b.png"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while "cv2" not in Path(f"/proc/{process.pid}/maps").read_text():
+            assert process.poll() is None, "it ended before it was stopped"
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        printed = process.communicate()
+    assert printed == ("", "faceverify: error: stopped; run the same command again\n")
+    assert process.returncode == 130
 
 
 @pytest.mark.parametrize("name", [(), ("verify",), ("pairs",)], ids=str)

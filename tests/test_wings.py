@@ -11,18 +11,21 @@ import pytest
 from faceverify.runs import imports
 from helpers import ROOT
 
-# The wings whose modules a wing may import, beside its own.
+# The package's command, the one module that is in no wing.
+COMMAND = "__main__.py"
+# The wings whose modules a wing, or the command, may import, beside its own.
 BELOW = {
     "base": (),
     "faces": ("base",),
+    "cards": ("base", "faces"),
     "data": ("base", "faces"),
     "model": ("base", "faces", "data"),
     "verify": ("base", "faces"),
-    "cards": ("base", "faces"),
     "evaluation": ("base", "faces", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
     "judge": ("base", "faces", "verify", "cards", "evaluation"),
-    "runs": ("base", "faces", "data", "model", "evaluation", "audit", "verify"),
+    "runs": ("base", "faces", "cards", "data", "model", "evaluation", "audit", "verify"),
+    COMMAND: ("base", "verify"),
 }
 # What an app's backend installs has none of these.
 HEAVY = {"tensorflow", "keras", "dvc", "dvclive", "pandas", "joblib", "distributed", "scipy"}
@@ -32,8 +35,7 @@ PROJECT = re.compile(r"params\.yaml|dvc\.lock|dvc\.yaml|\bdvc\b|make_sample|make
 def faults(source: Path) -> list[str]:
     """Every place of a `src/` that breaks a rule."""
     library = source / "faceverify"
-    # What stands in the package itself, its public names and its command, is above all wings.
-    modules = [path for path in sorted(library.glob("*/*.py")) if path.name != "__init__.py"]
+    modules = [path for path in sorted(library.rglob("*.py")) if path.name != "__init__.py"]
     graph = {module: imports.imported(module, [source]) for module in modules}
     found = [*order_faults(graph, library), *name_faults(modules, library)]
     try:
@@ -51,20 +53,21 @@ def order_faults(graph: dict[Path, set[Path]], library: Path) -> list[str]:
     """Imports that go up, to a script, or out of what verifying may install."""
     found = []
     for module, imported in graph.items():
-        wing = module.relative_to(library).parts[0]
+        name = module.relative_to(library)
+        wing = name.parts[0]
         for other in imported:
             if not other.is_relative_to(library):
-                found.append(f"{wing}/{module.name} imports the script {other.name}")
+                found.append(f"{name} imports the script {other.name}")
             elif (place := other.relative_to(library).parts[0]) not in (wing, *BELOW[wing]):
-                found.append(f"{wing}/{module.name} imports {place}/{other.name}")
-    for module in (m for m in graph if m.parent.name == "verify"):
+                found.append(f"{name} imports {place}/{other.name}")
+    for module in (m for m in graph if m.parent.name == "verify" or m == library / COMMAND):
         used, left = {module}, [module]
         while left:
             new = graph[left.pop()] - used
             used |= new
             left += [path for path in new if path in graph]
         if heavy := sorted(imports.modules_of(sorted(used)) & HEAVY):
-            found.append(f"verify/{module.name} brings {', '.join(heavy)}")
+            found.append(f"{module.relative_to(library)} brings {', '.join(heavy)}")
     return found
 
 
@@ -78,9 +81,8 @@ def name_faults(modules: list[Path], library: Path) -> list[str]:
 
 
 def test_the_wings_keep_their_rules():
-    assert {path.name for path in (ROOT / "src/faceverify").iterdir() if path.is_dir()} - {
-        "__pycache__"
-    } == set(BELOW)
+    inside = {path.name for path in (ROOT / "src/faceverify").iterdir()}
+    assert inside - {"__pycache__", "__init__.py", "py.typed"} == set(BELOW)
     assert faults(ROOT / "src") == []
 
 
@@ -98,6 +100,8 @@ def test_the_wings_keep_their_rules():
         ("base/errors", "from faceverify.base import files", "circle: "),
         ("audit/rules", 'ADVICE = "run `dvc repro`"', "audit/rules.py says dvc"),
         ("faces/landmarks", "# as params.yaml says", "faces/landmarks.py says params.yaml"),
+        ("__main__", "from faceverify.runs import script", "__main__.py imports runs/script.py"),
+        ("__main__", "from faceverify.verify import command\nimport keras", "__main__.py brings k"),
         ("data/__init__", "from faceverify.data import tables", "data/__init__.py holds more"),
     ],
 )

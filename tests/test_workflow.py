@@ -13,6 +13,7 @@ import yaml
 
 from faceverify.base.packages import RESULTS
 from faceverify.evaluation import fairness
+from faceverify.runs import parameters
 from faceverify.verify import verifier_file
 from tiny import MEMBERS, ROOT, STAGES, TRAINING, Clone
 
@@ -50,9 +51,9 @@ def test_alpha_reruns_training_and_what_depends_on_it(workspace):
 
     difference = workspace.json("metrics", "diff", "--json")["metrics/summary.json"]
     assert {name.split(".")[0] for name in difference} == MEMBERS | {"ensemble"}
-    parameters = workspace.json("params", "diff", "--json")["params.yaml"]
-    assert list(parameters) == ["alpha"]
-    assert (parameters["alpha"]["old"], parameters["alpha"]["new"]) == (0.5, 0.3)
+    changed = workspace.json("params", "diff", "--json")["params.yaml"]
+    assert list(changed) == ["alpha"]
+    assert (changed["alpha"]["old"], changed["alpha"]["new"]) == (0.5, 0.3)
     table = csv.DictReader(io.StringIO(workspace.dvc("exp", "show", "--csv").stdout))
     column = next(name for name in table.fieldnames if name.endswith("ensemble.auc"))
     rows = list(table)
@@ -104,10 +105,11 @@ def test_a_parameter_reruns_only_what_reads_it(workspace, change, expected):
         assert "no person has enough usable faces" in result.stderr
 
 
-def test_yaml_reads_the_changed_lr_as_a_string(workspace):
+def test_the_changed_lr_is_the_number_that_was_meant(workspace):
     workspace.dvc("exp", "run", "-S", "lr=1e-5", "pair_faces")
-    values = yaml.safe_load((workspace.folder / "params.yaml").read_text())
-    assert values["lr"] == "1e-05"
+    path = workspace.folder / "params.yaml"
+    assert "lr: 1e-05 " in path.read_text()  # text by the rules of YAML 1.1
+    assert parameters.load(path).lr == 1e-5
 
 
 def test_a_wrong_parameter_stops_before_any_work_and_loses_nothing(workspace):

@@ -1,4 +1,4 @@
-"""The findings of an audit as a page with their photos, for people to look at."""
+"""An HTML page that shows the findings of an audit with their photos."""
 
 from collections.abc import Sequence
 from html import escape
@@ -7,8 +7,7 @@ from urllib.parse import quote
 from faceverify.audit.rules import KINDS, Finding
 from faceverify.data.annotations import IdentityRow
 
-# Photos of an identity that are shown beside the one in question.
-BESIDE = 3
+BESIDE = 3  # photos of the same identity shown beside each photo
 HEAD = """<!DOCTYPE html>
 <html lang="en">
 <meta charset="utf-8">
@@ -21,13 +20,13 @@ img { width: 89px; height: 109px; background: #ddd; }
 img.wrong { outline: 3px solid #c00; }
 </style>
 <h1>Audit of the data</h1>
-<p>Outlined in red: the photo of the row to fix. Beside it: others of the same identity, then what
-it was held against.</p>
+<p>Outlined in red: the photo of the row to fix. Beside it: others of the same identity, then the
+photo or identity that it was compared with.</p>
 """
 
 
 def render(findings: Sequence[Finding], rows: Sequence[IdentityRow], folder: str) -> str:
-    """The page as HTML; `folder` is the relative address of the photos, which it links to."""
+    """The page as HTML; `folder` is the address of the photos' folder relative to the page."""
     named = {finding.row for finding in findings}
     sound: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
@@ -59,7 +58,7 @@ def _article(
 
 
 def _figure(group: list[int], rows: Sequence[IdentityRow], wrong: int, folder: str) -> str:
-    """Photos of one identity, with its number below."""
+    """Photos of one identity, with the identity's number below."""
     images = "".join(_image(rows[i].photo, i == wrong, folder) for i in group)
     caption = f"<figcaption>{rows[group[0]].identity}</figcaption>"
     return f"<figure>{images}{caption}</figure>\n"

@@ -1,4 +1,4 @@
-"""What is wrong with the labels of a set of photos, told by the photos themselves."""
+"""The rules of the audit: labels that the photos themselves show to be wrong."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from faceverify.audit.observations import THUMBNAIL, Observations
 from faceverify.data.annotations import IdentityRow
 
-# What each kind means, the worst first: a row is named once, by the first kind that it has.
+# The kinds of findings, worst first: a row is reported once, under the first kind that applies.
 KINDS = {
     "unreadable": "photos that cannot be read",
     "same_bytes": "one file under two people",
@@ -20,22 +20,21 @@ KINDS = {
     "mislabelled": "faces unlike the others of their identity",
     "too_few": "identities with too few usable faces",
 }
-# Photos that an identity needs to be taken for another one.
-SEVERAL = 3
+SEVERAL = 3  # photos that an identity needs before others are compared with its centre
 REMOVE = "remove the row"
-# Rows compared at once: memory holds their distances from as many others, or from all people.
+# Rows compared at once: memory holds their distances to as many rows, or to all identities.
 BLOCK = 2048
 
 
 class Limits(NamedTuple):
-    """Where a finding begins; distances are Euclidean, between dlib's descriptors.
+    """The limits of the rules; distances are Euclidean, between dlib's descriptors.
 
-    `copy_face`: greatest distance, and `copy_picture`: least correlation of the thumbnails, of a
-    photo and its copy. `far`: least distance of a wrong face from the centre of its identity's
-    others. `alike`: greatest distance, root mean square over the photos, of two identities that
-    are one person, and of a face that belongs to another identity: it is wrong, too, if it is
-    nearer to that one than to the centre of its own. `faces_per_identity`: what an
-    identity needs.
+    `copy_face`: greatest distance of a photo and its copy; `copy_picture`: least correlation of
+    their thumbnails. `far`: a face at least this far from the centre of its identity's other
+    faces is mislabelled. `alike`: greatest distance (root mean square over the photos) of two
+    identities that are one person; also of a face from another identity, which makes it
+    mislabelled when its own identity's centre is farther. `faces_per_identity`: usable faces that
+    an identity needs.
     """
 
     copy_face: float
@@ -46,9 +45,9 @@ class Limits(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A row to fix, by its index: the row that it was held against, how far off, what to do.
+    """A row to fix: its index, the row it was compared with, their distance, and the remedy.
 
-    `label` is the identity that the row belongs to, where the remedy leaves no other choice.
+    `label` is the identity that the row belongs to, if the remedy leaves no other choice.
     """
 
     kind: str
@@ -60,11 +59,11 @@ class Finding(NamedTuple):
 
 
 class People(NamedTuple):
-    """Whom the sound photos show, an identity a row.
+    """The identities of the sound photos, one per row, sorted.
 
-    `counts` are their photos, `centres` the mean descriptors, and `spreads` the mean squared
-    distance of the photos from it: two centres can be close because both are mixtures, while
-    the photos are not.
+    `counts`, int (n,), are their photos; `centres`, float64 (n, 128), their mean descriptors;
+    `spreads`, (n,), the mean squared distance of the photos from the centre: the centres of two
+    mixtures of people can be close although the photos are not.
     """
 
     identities: np.ndarray
@@ -74,11 +73,12 @@ class People(NamedTuple):
 
 
 class Labelled(NamedTuple):
-    """Photos and the people that they are labelled as.
+    """All photos, n rows: their labels, what was seen, and the state of the search.
 
-    `identities` is int (n,). `sound`, bool (n,), says which have a face and no finding so far;
-    `fit`, float (n,), how far each of those is from the centre of its identity's others, or inf.
-    `left` counts the faces of each identity once the findings so far are corrected.
+    `identities`, int (n,), are the labels. `sound`, bool (n,), says which photos have a face and
+    no finding so far; `fit`, float (n,), is their distance from the centre of their identity's
+    other photos, inf where there is none. `left` counts each identity's faces after the findings
+    so far are corrected.
     """
 
     identities: np.ndarray
@@ -89,7 +89,7 @@ class Labelled(NamedTuple):
 
 
 def find(rows: Sequence[IdentityRow], seen: Observations, limits: Limits) -> list[Finding]:
-    """All findings, the worst kind first and in the order of the rows, no row twice."""
+    """All findings, the worst kind first, then by row; each row has one finding at most."""
     identities = np.array([row.identity for row in rows])
     findings: list[Finding] = []
     named = np.zeros(len(rows), bool)
@@ -108,9 +108,9 @@ def find(rows: Sequence[IdentityRow], seen: Observations, limits: Limits) -> lis
 
 
 def fits(identities: np.ndarray, vectors: np.ndarray, sound: np.ndarray) -> np.ndarray:
-    """How far each vector is from the mean of the others of its identity, float64 (n,).
+    """The distance of each vector from the mean of its identity's other vectors, float64 (n,).
 
-    Only `sound` rows count; inf for the rest, and for one that has no others.
+    Only `sound` rows count; inf for the others, and for a row that is alone in its identity.
     """
     found = np.full(len(identities), np.inf)
     _, place, counts = np.unique(identities[sound], return_inverse=True, return_counts=True)
@@ -126,11 +126,11 @@ def fits(identities: np.ndarray, vectors: np.ndarray, sound: np.ndarray) -> np.n
 def close_pairs(
     vectors: np.ndarray, spreads: np.ndarray, limit: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs of rows that are closer than `limit`: indices (pairs, 2), distances (pairs,).
+    """All pairs of rows closer than `limit`: indices, int (pairs, 2), and distances (pairs,).
 
-    A row stands for one photo, or for several by their centre: `spreads` (n,) is their mean
-    squared distance from it, and the distance the root mean square of that between the photos.
-    In blocks: memory does not grow with the square of the rows.
+    A row is a photo, or the centre of several whose mean squared distance from it is in `spreads`
+    (n,); the distance of two centres is the root mean square of those between their photos. Rows
+    are compared in blocks, so that memory does not grow with their square.
     """
     squares = np.einsum("ij,ij->i", vectors, vectors) + spreads
     pairs = [np.empty((0, 2), int)]
@@ -139,7 +139,7 @@ def close_pairs(
         for left in range(top, len(vectors), BLOCK):
             columns = slice(left, left + BLOCK)
             near = squares[rows, None] + squares[columns] - 2 * vectors[rows] @ vectors[columns].T
-            # Rounding makes it up to 1e-5 too large or small: the distance is computed again.
+            # float32 is off by up to 1e-5 here: candidates are compared again, in float64.
             found = np.argwhere(near < limit**2 + 1e-4) + np.array([top, left])
             pairs.append(found[found[:, 0] < found[:, 1]])
     every = np.concatenate(pairs)
@@ -149,7 +149,7 @@ def close_pairs(
 
 
 def _sums(vectors: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """The sum of the vectors of each place, float64."""
+    """The sum of the vectors with the same `place`, float64 (places, n)."""
     sums = np.zeros((place.max(initial=-1) + 1, vectors.shape[1]))
     np.add.at(sums, place, vectors)
     return sums
@@ -164,9 +164,9 @@ def _people(photos: Labelled) -> People:
 
 
 def _correlations(thumbnails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """How alike the pictures of each pair are, -1 .. 1.
+    """The correlation of each pair's thumbnails, -1 .. 1, or of one with the other's mirror image.
 
-    Whatever their brightness and contrast, and if one of them is mirrored.
+    The greater of the two; it does not depend on brightness and contrast.
     """
     first, second = (_standard(thumbnails[side]) for side in pairs.T)
     mirrored = second.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(second.shape)
@@ -215,7 +215,7 @@ def _one_person(photos: Labelled, limits: Limits) -> Iterator[Finding]:
     pairs, _ = close_pairs(people.centres[several], people.spreads[several], limits.alike)
     pairs = several[pairs]
     for group in _connected(pairs, len(people.counts)):
-        # The one with the most photos stays.
+        # The identity with the most photos keeps its label.
         kept = min(group, key=lambda place: (-people.counts[place], place))
         identity = int(people.identities[kept])
         other = int(np.flatnonzero(photos.identities == identity)[0])
@@ -251,7 +251,7 @@ def _mislabelled(photos: Labelled, limits: Limits) -> Iterator[Finding]:
 
 
 def _likest(photos: Labelled, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the other identity whose photos are nearest, and how far; inf for none."""
+    """For each row the nearest other identity and the distance from it; inf where there is none."""
     people = _people(photos)
     people = People(*(values[people.counts >= SEVERAL] for values in people))
     identities, distances = np.zeros(len(rows), int), np.full(len(rows), np.inf)

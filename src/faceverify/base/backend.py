@@ -1,4 +1,4 @@
-"""TensorFlow, started without the dozen lines that it prints about its own build."""
+"""TensorFlow started quietly and deterministically, and its errors of the operating system."""
 
 import errno
 import os
@@ -11,10 +11,10 @@ from faceverify.base.quiet import held_stderr
 
 
 def start() -> ModuleType:
-    """Import TensorFlow, make its operations deterministic, find its devices; give the module.
+    """Import TensorFlow, make its operations deterministic, list its devices; give the module.
 
-    What its libraries print meanwhile, past Python and past its own log level, is kept back,
-    and shown only when the start fails. Call it before Keras is imported.
+    Call it before Keras is imported. The dozen lines that its libraries print about their build,
+    whatever the log level, appear only when the start fails.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with held_stderr():
@@ -27,7 +27,7 @@ def start() -> ModuleType:
 
 @contextmanager
 def os_errors() -> Iterator[None]:
-    """Raise what TensorFlow says of a full disk or a closed folder as the OSError that it was."""
+    """Turn a TensorFlow error about a full disk or a missing permission back into an OSError."""
     from tensorflow import errors
 
     try:

@@ -1,4 +1,4 @@
-"""Arrays that are expensive to compute, kept on disk under the hash of what they depend on."""
+"""Arrays that are expensive to compute, cached on disk under the hash of their inputs."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,16 +15,16 @@ def stored(
     shape: tuple[int, ...],
     batches: Callable[[], Iterable[np.ndarray]],
 ) -> np.ndarray:
-    """An array that depends on `inputs` alone: computed once, later mapped from disk.
+    """An array, float32 of `shape`, that depends on `inputs` alone; a read-only memory map.
 
-    `batches` gives the rows of the float32 array of this `shape` in order, some at a time;
-    memory holds one batch. The store is a folder of `cache` named by the hash of the inputs; what
-    is damaged there is computed anew.
+    It is computed once: `batches` gives its rows in order, some at a time, so that memory holds
+    one batch. The file lies in a folder of `cache` named by the hash of `inputs` (bytes and texts,
+    and the contents of paths); a damaged file is computed again.
     """
     path = cache / sha256(*inputs) / "rows.npy"
     if not is_whole(path):
         with replacing(path) as temporary:
-            # Not through a map: on a full disk, writing into one kills the process.
+            # Not a memmap: writing to one on a full disk kills the process.
             with temporary.open("wb") as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(file, header)

@@ -45,6 +45,14 @@ def is_whole(path: Path) -> bool:
         return file.read() == total.digest()
 
 
+def check_digest(path: Path, expected: str, meaning: str, error: type[InputError]) -> None:
+    """Raise `error` unless a file exists and has the SHA-256 `expected`, that of `meaning`."""
+    if not path.is_file():
+        raise error(f"{path} is missing")
+    if digest(path) != expected:
+        raise error(f"{path} is not {meaning}")
+
+
 def check_checksum(path: Path) -> None:
     """Compare a file with the `<path>.sha256` beside it, as `sha256sum` writes it.
 

@@ -1,4 +1,4 @@
-"""What goes wrong by a user's mistake, and how a script reports it."""
+"""Errors that a user can mend, and how a script reports them: one line and an exit code."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-# What to do when a disk, a quota or the largest size of a file is reached, or writing is forbidden.
+# What to do about a full disk, a quota, the limit of a file's size, and missing permissions.
 _REMEDIES = dict.fromkeys(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "; make room and run the same command again"
 ) | dict.fromkeys(
@@ -19,15 +19,13 @@ _REMEDIES = dict.fromkeys(
 CRASHED = os.EX_SOFTWARE  # 70
 _STOPPED = "stopped; run the same command again"
 
-
-# What a message shows of a text that goes on and on: as much of its beginning as of its end.
-_LONGEST = 2000
+_LONGEST = 2000  # characters of a message; of a longer one, its beginning and its end are shown
 
 
 class InputError(Exception):
-    """Bad data, parameters or surroundings; the message is one line that says what to do.
+    """Bad data, parameters or environment; the message is one line that says what to do.
 
-    It may quote hostile data: what cannot be printed is escaped, and a very long text is cut.
+    The message may quote hostile data: unprintable characters are escaped, a long text is cut.
     """
 
     def __init__(self, message: str) -> None:
@@ -42,25 +40,25 @@ class MadeFileError(InputError):
 
 
 class GivenFileError(InputError):
-    """A file that the work begins with, a published model or the photos, is missing or another."""
+    """A file that no step makes, a published model or the photos, is missing or a wrong one."""
 
 
 class UnusableError(InputError):
-    """A photo that cannot be used; the message says why, in a few words without its name."""
+    """A photo that cannot be used; the message says why, in a few words, without its name."""
 
 
 def begin() -> None:
-    """Let Ctrl-C end a script with one line already while it imports, which takes seconds.
+    """Let Ctrl-C end a script with one line while it is still importing, which takes seconds.
 
-    For the first lines of a script that is run; `run` takes over. An exception would not do:
-    compiled modules turn one that comes while they are imported into errors of their own.
+    Call it in a script's first lines; `run` takes over later. The handler exits by itself,
+    because compiled modules turn an exception during their import into an error of their own.
     """
-    if sys.stderr is None:  # closed by who called; another file would take its number
+    if sys.stderr is None:  # closed by the caller; the next file opened would become number 2
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         sys.stderr = os.fdopen(2, "w")
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return  # a background job, which ignores Ctrl-C
-    terminal = os.dup(2)  # what native libraries write to stderr may be held back meanwhile
+    terminal = os.dup(2)  # `held_stderr` may redirect descriptor 2 meanwhile
 
     def stop(*_: object) -> None:
         os.write(terminal, f"{_line(_STOPPED)}\n".encode())
@@ -70,18 +68,17 @@ def begin() -> None:
 
 
 def message(error: InputError, remedies: Mapping[type[InputError], str]) -> str:
-    """The line that an error ends a script with: what is wrong, and what the script advises."""
+    """The line that reports an error: what is wrong, and the remedy for its class, if any."""
     remedy = remedies.get(type(error))
     return f"{error}; {remedy}" if remedy else str(error)
 
 
 def run(main: Callable[[], None], remedies: Mapping[type[InputError], str]) -> None:
-    """Run a script's `main`; a user's mistake ends it with one line on stderr and exit code 2.
+    """Run a script's `main`; report an InputError or OSError in one line on stderr, exit code 2.
 
-    `remedies` says what to do about a kind of error where only the script can know it.
-
-    A fault of the program's own ends it with a traceback and CRASHED: 1 is an answer of some
-    scripts, such as a rejection.
+    `remedies` maps classes of errors to what to do about them, which only the script knows.
+    Ctrl-C gives exit code 130. A bug gives a traceback and CRASHED, not Python's 1, which some
+    scripts use as an answer, such as a rejection.
     """
     if callable(signal.getsignal(signal.SIGINT)):
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -91,7 +88,7 @@ def run(main: Callable[[], None], remedies: Mapping[type[InputError], str]) -> N
         sys.exit(_report(message(error, remedies), 2))
     except OSError as error:
         if error.filename is None and error.errno is None:
-            sys.exit(_crash())  # raised by a library for its own reasons, not by the system
+            sys.exit(_crash())  # raised by a library, not by the system: a bug
         place = f"{error.filename2 or error.filename}: " if error.filename else ""
         remedy = _REMEDIES.get(error.errno, "")
         sys.exit(_report(f"{place}{error.strerror}{remedy}", 2))
@@ -102,10 +99,10 @@ def run(main: Callable[[], None], remedies: Mapping[type[InputError], str]) -> N
 
 
 @contextmanager
-def unheard_by_children() -> Iterator[None]:
-    """Let the processes that start in the block ignore Ctrl-C, which reaches all of a terminal's.
+def children_ignore_interrupts() -> Iterator[None]:
+    """Let processes that start in the block ignore Ctrl-C, which a terminal sends to all of them.
 
-    The one that starts them ends them, and says so in one line; each would print a traceback.
+    Their parent ends them and reports it in one line; otherwise each prints a traceback.
     """
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -116,9 +113,9 @@ def unheard_by_children() -> Iterator[None]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C take effect at the end of the block, for code that it would leave half done.
+    """Delay Ctrl-C until the end of the block, for code that must not stop half-way.
 
-    Only in the main thread, where Python handles signals.
+    For the main thread only, where Python handles signals.
     """
     before, held = signal.getsignal(signal.SIGINT), []
     if not callable(before):  # a background job, which ignores Ctrl-C
@@ -133,31 +130,31 @@ def interrupts_held() -> Iterator[None]:
         before(*held[0])
 
 
-def _report(message: str, code: int) -> int:
-    with _if_stderr_takes_it():
-        print(_line(_printable(message)), file=sys.stderr, flush=True)
+def _report(text: str, code: int) -> int:
+    with _ignoring_stderr_faults():
+        print(_line(_printable(text)), file=sys.stderr, flush=True)
     return code
 
 
 def _crash() -> int:
-    with _if_stderr_takes_it():
+    with _ignoring_stderr_faults():
         traceback.print_exc()
     return CRASHED
 
 
 @contextmanager
-def _if_stderr_takes_it() -> Iterator[None]:
-    """Let the exit code speak where stderr is full or gone."""
+def _ignoring_stderr_faults() -> Iterator[None]:
+    """Keep the exit code where stderr cannot be written to."""
     try:
         yield
     except OSError:
-        sys.stderr = None  # else Python tries once more at its end, and that gives another code
+        sys.stderr = None  # else Python flushes it at exit, fails, and exits with another code
 
 
 def _printable(text: str) -> str:
-    """The text on one line; a terminal would obey some characters."""
+    """The text with unprintable characters escaped: a terminal would obey some of them."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def _line(message: str) -> str:
-    return f"{Path(sys.argv[0]).name}: error: {message}"
+def _line(text: str) -> str:
+    return f"{Path(sys.argv[0]).name}: error: {text}"

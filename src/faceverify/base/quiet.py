@@ -1,4 +1,4 @@
-"""Native libraries kept from writing about themselves to stderr."""
+"""Messages that native libraries write to stderr, captured."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_stderr() -> Iterator[None]:
-    """Keep back what is written to stderr in the block, past Python too.
+    """Capture file descriptor 2, native code included; replay it if the block raises.
 
-    It is shown only when the block raises. Other threads of the process are kept back as well.
+    The descriptor belongs to the whole process: what other threads write is captured as well.
     """
     sys.stderr.flush()
     terminal = os.dup(2)

@@ -42,26 +42,32 @@ class RowStore:
         self._database = sqlite3.connect(path, timeout=0 if exclusive else 5, isolation_level=None)
         try:
             if exclusive:
-                self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._run("PRAGMA locking_mode = EXCLUSIVE")
             # A killed process harms nothing; only a power failure could damage the file.
-            self._database.execute("PRAGMA synchronous = OFF")
+            self._run("PRAGMA synchronous = OFF")
             self._prepare(repr((self._keys, self._values, made_by)))
         except sqlite3.Error:
             self.close()
             raise
 
     def _prepare(self, made_by: str) -> None:
-        run = self._database.execute
+        run = self._run
         with self._database:
             run("BEGIN IMMEDIATE")
             run("CREATE TABLE IF NOT EXISTS made_by (made_by TEXT)")
-            if run("SELECT made_by FROM made_by").fetchall() != [(made_by,)]:
+            if run("SELECT made_by FROM made_by") != [(made_by,)]:
                 run("DROP TABLE IF EXISTS kept")
                 run("DELETE FROM made_by")
                 run("INSERT INTO made_by VALUES (?)", (made_by,))
             columns = ", ".join([*self._keys, *self._values, "checksum"])
             key = ", ".join(self._keys)
             run(f"CREATE TABLE IF NOT EXISTS kept ({columns}, PRIMARY KEY ({key})) WITHOUT ROWID")
+
+    def _run(self, statement: str, values: tuple = ()) -> list[tuple]:
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except UnicodeDecodeError:  # SQLite's message quotes the damaged file
+            raise sqlite3.DatabaseError("the file is damaged") from None
 
     def close(self) -> None:
         """Close the file."""
@@ -74,8 +80,8 @@ class RowStore:
         """
         marks = ", ".join("?" * len(self._keys))
         with self._database:
-            self._database.execute("BEGIN")
-            self._database.execute("DELETE FROM kept WHERE checksum IS NULL")
+            self._run("BEGIN")
+            self._run("DELETE FROM kept WHERE checksum IS NULL")
             self._database.executemany(
                 f"INSERT OR IGNORE INTO kept ({', '.join(self._keys)}) VALUES ({marks})", keys
             )
@@ -83,7 +89,7 @@ class RowStore:
     def expect_changed(self, column: str, current: Callable[[str], str]) -> None:
         """Let rows wait again whose `column` is not what `current` gives for their first key."""
         self._database.create_function("current", 1, current)
-        self._database.execute(
+        self._run(
             "UPDATE kept SET checksum = NULL "
             f"WHERE checksum IS NOT NULL AND {column} IS NOT current({self._keys[0]})"
         )
@@ -91,8 +97,8 @@ class RowStore:
     def counts(self) -> tuple[int, int]:
         """How many different first keys have all their values, and how many there are."""
         query = f"SELECT COUNT(DISTINCT {self._keys[0]}) FROM kept"
-        (total,) = self._database.execute(query).fetchone()
-        (waiting,) = self._database.execute(f"{query} WHERE checksum IS NULL").fetchone()
+        ((total,),) = self._run(query)
+        ((waiting,),) = self._run(f"{query} WHERE checksum IS NULL")
         return total - waiting, total
 
     def waiting(self) -> Iterator[tuple[str, ...]]:
@@ -103,7 +109,7 @@ class RowStore:
             f"ORDER BY {keys} LIMIT {PART}"
         )
         last = ("",) * len(self._keys)
-        while rows := self._database.execute(query, last).fetchall():
+        while rows := self._run(query, last):
             for row in rows:
                 # A damaged file may give anything, and the same again without end.
                 if not (all(isinstance(key, str) for key in row) and row > last):
@@ -115,7 +121,7 @@ class RowStore:
         """Store rows, each its key and then its values: all of them or, when killed, none."""
         marks = ", ".join("?" * (len(self._keys) + len(self._values) + 1))
         with self._database:
-            self._database.execute("BEGIN")
+            self._run("BEGIN")
             self._database.executemany(
                 f"REPLACE INTO kept VALUES ({marks})", [(*row, _checksum(row)) for row in rows]
             )
@@ -123,7 +129,7 @@ class RowStore:
     def get(self, key: tuple[str, ...], called: object) -> tuple[str | bytes | None, ...]:
         """The values under a key; `called` is its name in the error when they are damaged."""
         where = " AND ".join(f"{name} = ?" for name in self._keys)
-        row = self._database.execute(f"SELECT * FROM kept WHERE {where}", key).fetchone()
+        row, *_ = self._run(f"SELECT * FROM kept WHERE {where} LIMIT 1", key) or [None]
         if row is None or _checksum(row[:-1]) != row[-1]:
             raise sqlite3.DatabaseError(f"what is kept of {called} is damaged")
         return row[len(self._keys) : -1]

@@ -1,12 +1,12 @@
-"""How a file that people or programs write is checked: strict groups, ranges, the first fault."""
+"""How a file that people or programs write is checked: strict groups, ranges, what is wrong."""
 
 import math
 import reprlib
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     TypeAdapter,
@@ -14,24 +14,14 @@ from pydantic import (
     model_validator,
 )
 
-from faceverify.base.errors import MadeFileError
-
-
-def _number(value: object) -> object:
-    """YAML 1.1 reads `3e-6` and `1e-05` as strings: take them as the numbers they are."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            pass
-    return value
-
+from faceverify.base.errors import InputError, MadeFileError
 
 # Shows enough of any value: what a hostile file holds may be endless.
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxlong = _brief.maxother = 100
 
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+SHOWN_FAULTS = 3  # of one file, in one message
 MOST = 1_000_000  # of anything that is counted: beyond it a run never ends
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]  # no string, as in JSON
 Count = Annotated[int, Field(ge=1, le=MOST)]
@@ -44,6 +34,8 @@ Angle = Annotated[Number, Field(ge=0, le=math.pi)]  # radians
 Brightness = Annotated[Number, Field(ge=0, le=255)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # SHA-256
 MemberName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+_Kind = TypeVar("_Kind", bound=BaseModel)
 
 
 class Group(BaseModel):
@@ -93,26 +85,42 @@ class Capture(Group):
 
 
 def check(kind: object, values: object, where: str) -> None:
-    """Raise InputError, naming `where` and the first wrong place, unless `values` fit a type."""
+    """Raise MadeFileError, naming `where` and the wrong places, unless `values` fit a type."""
     try:
         TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        place, what = first_fault(error)
-        fault = f"{place + ': ' if place else ''}{what}"
-        raise MadeFileError(f"{where} is damaged: {fault}") from None
+        raise MadeFileError(f"{where} is damaged: {_said(error)}") from None
 
 
-def first_fault(error: ValidationError) -> tuple[str, str]:
-    """The place and the text of the first of pydantic's complaints."""
-    complaint = error.errors(include_url=False)[0]
-    # A union adds the tried type to the place ("int"); only keys and list indices are wanted.
-    where = ".".join(str(p) for p in complaint["loc"] if p != "[key]")
+def checked(kind: type[_Kind], values: object, where: object) -> _Kind:
+    """The values of a file `where` as a group; InputError, naming the wrong places."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_said(error)}") from None
+
+
+def listed(faults: Sequence[str], count: int | None = None) -> str:
+    """The first of some faults for one line, and how many more of the `count` there are."""
+    more = (count or len(faults)) - SHOWN_FAULTS
+    said = "; ".join(faults[:SHOWN_FAULTS])
+    return f"{said}; and {more} more" if more > 0 else said
+
+
+def _said(error: ValidationError) -> str:
+    complaints = error.errors(include_url=False)
+    return listed([_complaint(c) for c in complaints[:SHOWN_FAULTS]], len(complaints))
+
+
+def _complaint(complaint: Mapping[str, Any]) -> str:
+    # The mark of a key that is itself wrong is no part of the place.
+    where = ".".join(str(part) for part in complaint["loc"] if part != "[key]")
     what = {
         "extra_forbidden": "unknown key",
         "missing": "missing key",
         "value_error": complaint["msg"].removeprefix("Value error, "),
     }.get(complaint["type"], f"{complaint['msg']} (got {_shown(complaint['input'])})")
-    return where, what
+    return f"{where}: {what}" if where else what
 
 
 def _shown(value: object) -> str:

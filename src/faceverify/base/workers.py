@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 
 from faceverify.base.digests import sha256
-from faceverify.base.errors import InputError, unheard_by_children
+from faceverify.base.errors import InputError, children_ignore_interrupts
 from faceverify.base.packages import RESULTS
 
 LOCAL = "loky"
@@ -45,7 +45,7 @@ def results(jobs: Iterable[Job], workers: str) -> Iterator[Any]:
     other results than this machine.
     """
     if workers == LOCAL:
-        with unheard_by_children():
+        with children_ignore_interrupts():
             found = joblib.Parallel(n_jobs=-1, return_as="generator")(jobs)
         yield from found
         return

@@ -63,7 +63,8 @@ def _placed(made: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> np.ndar
         made = cv2.resize(made, size, interpolation=cv2.INTER_AREA)
         source = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * size - 0.5
     inverse = cv2.getPerspectiveTransform(corners.astype(np.float32), source.astype(np.float32))
-    table = tuple(int(level) for level in rng.integers(40, 200, 3))
+    tone, tint = rng.integers(60, 190), rng.integers(-25, 26, 3)
+    table = tuple(int(level) for level in tone + tint)
     x, y = np.arange(width)[None, :], np.arange(height)[:, None]
     across, down, depth = (row[0] * x + row[1] * y + row[2] for row in inverse)
     maps = alignment.fixed_point_map(across / depth, down / depth)

@@ -1,4 +1,4 @@
-"""CelebA's annotation files in every published form: who is on a photo, and its attributes."""
+"""CelebA's annotation files in each published form: a photo's identity and its attributes."""
 
 import io
 import re
@@ -13,27 +13,27 @@ from faceverify.base.errors import InputError
 from faceverify.base.files import content, is_plain
 from faceverify.faces.aligned_photos import SUFFIXES
 
-# Many times CelebA's own: 4 and 27 MB, and 500 characters for the names of 40 attributes.
+# Limits, far above CelebA's own: 4 and 27 MB, and 500 characters for the 40 names.
 IDENTITIES_BYTES, ATTRIBUTES_BYTES = 64 * 2**20, 128 * 2**20
 LINE_LENGTH = 10_000
 
 
 class Attributes(NamedTuple):
-    """The attribute table: `values[i, j]` says whether photo i has attribute j, bool (n, m)."""
+    """The attribute table: `values`, bool (photos, names), says which photo has which attribute."""
 
     names: list[str]
     photos: list[str]
     values: np.ndarray
 
     def column(self, name: str) -> np.ndarray:
-        """One attribute of all photos, bool (n,); InputError for an unknown name."""
+        """One attribute of all photos, bool (photos,); InputError for an unknown name."""
         if name not in self.names:
             raise InputError(f"there is no attribute {name!r}; there are {', '.join(self.names)}")
         return self.values[:, self.names.index(name)]
 
 
 class IdentityRow(NamedTuple):
-    """A row of `identity_CelebA.txt`: which person is on a photo; lines count from 1."""
+    """A row of `identity_CelebA.txt`: the person on a photo; `line` counts from 1."""
 
     line: int
     photo: str
@@ -41,15 +41,15 @@ class IdentityRow(NamedTuple):
 
 
 def read_identities(path: Path) -> dict[str, int]:
-    """Read `identity_CelebA.txt` as `read_identity_rows` does: photo name -> person."""
+    """Photo name -> identity, read as by `read_identity_rows`."""
     return {row.photo: row.identity for row in read_identity_rows(path)}
 
 
 def read_identity_rows(path: Path) -> list[IdentityRow]:
-    """Read `identity_CelebA.txt`: its rows, in the order of the file.
+    """Read the rows of `identity_CelebA.txt`, in the order of the file.
 
-    Takes the official form (`000001.jpg 2880`), one with a header line, and CSV. Raises
-    InputError, naming file and line, for a line of another shape and a photo listed twice.
+    The file has the official form (`000001.jpg 2880`), with or without a header line, or is CSV.
+    Raises InputError, naming file and line, for any other line and for a photo listed twice.
     """
     found: dict[str, IdentityRow] = {}
     for place, (line, fields) in enumerate(_rows(path, IDENTITIES_BYTES)):
@@ -67,10 +67,10 @@ def read_identity_rows(path: Path) -> list[IdentityRow]:
 
 
 def read_attributes(path: Path) -> Attributes:
-    """Read `list_attr_celeba.txt`: which photo has which attributes.
+    """Read `list_attr_celeba.txt`.
 
-    Takes the official form (a count line, a line of names, rows of -1 and 1), the form without
-    the count line, and CSV. Raises InputError, naming file and line, for anything else.
+    The file has the official form (a count line, a line of names, rows of -1 and 1), with or
+    without the count line, or is CSV. Raises InputError, naming file and line, for anything else.
     """
     rows = _rows(path, ATTRIBUTES_BYTES)
     count = None
@@ -82,7 +82,7 @@ def read_attributes(path: Path) -> Attributes:
         raise InputError(f"{path} lists no photos")
     line, names = first.pop(0)
     if names[0].lower() in ("", "image_id"):
-        names = names[1:]  # CSV names the photo column, too
+        names = names[1:]  # CSV has a heading for the photos, too
     if len(set(names)) != len(names) or any(_is_photo(name) for name in names):
         raise InputError(f"{path}, line {line}: expected the attributes' names, each once")
     photos, values = _attribute_rows(path, chain(first, rows), len(names))
@@ -95,7 +95,7 @@ def _attribute_rows(
     path: Path, rows: Iterable[tuple[int, list[str]]], width: int
 ) -> tuple[list[str], np.ndarray]:
     photos: dict[str, None] = {}
-    values = bytearray()  # grows with the rows: what the names promise may be far more
+    values = bytearray()  # grows row by row: the count line may promise far more than follows
     present = {"1": True, "-1": False}
     for line, (photo, *marks) in rows:
         if not _is_photo(photo) or len(marks) != width:
@@ -113,9 +113,10 @@ def _attribute_rows(
 
 
 def _rows(path: Path, limit: int) -> Iterator[tuple[int, list[str]]]:
-    """The file's lines that hold something, numbered from 1, split at commas or white space.
+    """The cells of each line that is not blank, with its number, which counts from 1.
 
-    One at a time, so that the first wrong one ends it: all of them split take 20 times the file.
+    Cells are separated by commas or by white space. Lines are split one at a time, because all
+    of them as Python lists take 20 times the file's size.
     """
     try:
         text = content(path, limit).decode("utf-8-sig")
@@ -123,7 +124,7 @@ def _rows(path: Path, limit: int) -> Iterator[tuple[int, list[str]]]:
         raise InputError(f"{path} is missing; data/ must hold CelebA's layout") from None
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a text file") from None
-    # The official attribute file begins with a lone number: look at the lines below it, too.
+    # The first line decides whether it is CSV; below a count line, the two lines after it.
     first = list(islice(filter(str.strip, _lines(path, text)), 3))
     comma = "," in "".join(first if first and _is_number(first[0].strip()) else first[:1])
     for number, line in enumerate(_lines(path, text), start=1):
@@ -132,7 +133,7 @@ def _rows(path: Path, limit: int) -> Iterator[tuple[int, list[str]]]:
 
 
 def _lines(path: Path, text: str) -> Iterator[str]:
-    """The lines of a text, however they end; InputError for one that no list has."""
+    """The lines of a text with any line ending; InputError for one longer than LINE_LENGTH."""
     for number, line in enumerate(io.StringIO(text, newline=None), start=1):
         if len(line) > LINE_LENGTH:
             raise InputError(f"{path}, line {number}: longer than {LINE_LENGTH:,} characters")

@@ -1,4 +1,4 @@
-"""Faces of many people -> genuine pairs and anti-pairs, split into train and validation."""
+"""Genuine pairs and anti-pairs of many people's faces, split into train and validation."""
 
 import itertools
 from collections import Counter
@@ -9,13 +9,13 @@ import numpy as np
 
 from faceverify.base.errors import InputError
 
-# A face as pairing sees it: (identity, index among that person's faces).
+# A face: (identity, index among that person's faces).
 FaceId = tuple[int, int]
 FacePair = tuple[FaceId, FaceId]
 
 
 class Pair(NamedTuple):
-    """Two faces; `same` says whether they show one person. `split` is "train" or "val"."""
+    """Two faces; `same` is True for a genuine pair. `split` is "train" or "val"."""
 
     same: bool
     split: str
@@ -24,7 +24,7 @@ class Pair(NamedTuple):
 
 
 class Pairing(NamedTuple):
-    """How many faces each person has, how many pairs are wanted, and how they are split."""
+    """Faces of each person, and the settings of the parameter group `pair`: see `make_pairs`."""
 
     faces_per_identity: int
     pairs_per_identity: int | None
@@ -34,17 +34,16 @@ class Pairing(NamedTuple):
 
 
 def make_pairs(people: Sequence[int], pairing: Pairing, rng: np.random.Generator) -> list[Pair]:
-    """Make as many genuine pairs as anti-pairs, each with its split.
+    """Draw genuine pairs and equally many anti-pairs, each assigned to train or validation.
 
-    `pairs_per_identity` genuine pairs of each person are made (None: a quarter of the faces,
-    so that every face is in one pair only), and as many anti-pairs, in which each person
-    appears twice as often. Faces repeat only where that number asks for it; pairs never do,
-    and an anti-pair never shows one person.
+    Each person gets `pairs_per_identity` genuine pairs (None: a quarter of the faces, so that no
+    face is in two pairs) and twice as many places in anti-pairs. A face is used again only when
+    the number of pairs requires it; no pair comes twice, and an anti-pair shows two people.
 
-    `split_by` "identity" puts `val_share` of the people into validation with all their pairs,
-    so that nobody is in both; "pair" draws that share of the pairs instead, and people leak
-    from train into validation. Where `val_identities` names people, those of them that are here
-    make up validation instead. Raises InputError when there are too few people or faces.
+    `split_by` "identity" puts `val_share` of the people with all their pairs into validation, so
+    that nobody is in both splits; `val_identities`, if any, names these people instead. "pair"
+    draws `val_share` of the pairs, and people leak from train into validation. Raises InputError
+    for too few people or faces.
     """
     faces = pairing.faces_per_identity
     wanted = pairing.pairs_per_identity or faces // 4
@@ -79,7 +78,7 @@ def _share(count: int, share: float) -> int:
 def _balanced(
     people: Sequence[int], faces: int, wanted: int, rng: np.random.Generator
 ) -> list[tuple[bool, list[FacePair]]]:
-    """The genuine pairs and the anti-pairs of some people, equal in number."""
+    """Equally many genuine pairs (True) and anti-pairs (False) of some people."""
     if len(people) < 2:
         raise InputError(
             f"{len(people)} people on one side of the split do not make an anti-pair; train and "
@@ -101,9 +100,9 @@ def _balanced(
 def _round_robin(faces: int) -> Iterator[tuple[int, int]]:
     """All pairs of `faces` faces, in rounds in which no face appears twice.
 
-    The circle method of tournament schedules: one seat stays, the others move on by one.
+    The circle method of tournament schedules: one seat is fixed, the others rotate by one.
     """
-    seats = faces + faces % 2  # the odd one out is paired with an empty seat
+    seats = faces + faces % 2  # of an odd number, one face at a time has an empty seat opposite
     for turn in range(seats - 1):
         circle = [seats - 1, *((turn + i) % (seats - 1) for i in range(seats - 1))]
         for a, b in zip(circle[: seats // 2], reversed(circle[seats // 2 :]), strict=True):
@@ -114,11 +113,11 @@ def _round_robin(faces: int) -> Iterator[tuple[int, int]]:
 def _anti_pairs(
     uses: dict[int, dict[int, int]], rounds: int, rng: np.random.Generator
 ) -> list[FacePair]:
-    """Anti-pairs, `rounds` times as many as people; `uses[i]` counts the uses of i's faces so far.
+    """Draw `rounds` anti-pairs per person; `uses[i]` counts how often each face of i was used.
 
-    In each round the people stand in a random circle and everyone is paired with the next one:
-    always two people, and each of them is first in one pair and second in another. Of each
-    person the face that was used least is taken, so that faces repeat late and evenly.
+    In each round the people form a random circle and each is paired with the next one, so that
+    everybody is first in one pair and second in another. Each gives the least used face, so that
+    faces repeat as late and as evenly as possible.
     """
     made: dict[frozenset[FaceId], FacePair] = {}
     for _ in range(rounds):
@@ -136,5 +135,5 @@ def _anti_pairs(
 
 
 def _least_used(identity: int, uses: dict[int, dict[int, int]]) -> list[FaceId]:
-    """A person's faces, those used least first."""
+    """A person's faces, the least used first."""
     return [(identity, face) for face in sorted(uses[identity], key=uses[identity].get)]

@@ -1,4 +1,4 @@
-"""Pairs as TFRecord files, written in their final order and read in any order."""
+"""Pairs in TFRecord files: written in training order, read at random."""
 
 from array import array
 from collections.abc import Iterable, Sequence
@@ -17,13 +17,16 @@ from faceverify.faces.landmarks import LANDMARK_NUMBERS
 
 # TensorFlow's guide advises files of 100 to 200 MB; https://www.tensorflow.org/tutorials/load_data/tfrecord
 FILE_BYTES = 150_000_000
-# What a record holds beside its photos: 2 x 136 floats, names, keys and framing.
+# Size of a record without its photos: 2 x 136 floats, names, keys and framing.
 OVERHEAD_BYTES = 1_400
-LEAST_BYTES = 2 * LANDMARK_NUMBERS * 4  # of a record: its targets
+LEAST_BYTES = 2 * LANDMARK_NUMBERS * 4  # of a record: that of its two targets
 
 
 class PairRecord(NamedTuple):
-    """One pair: two encoded photos, their targets (136,) in [0, 1], the label, their names."""
+    """A pair: two encoded photos, their targets, float32 (136,) in [0, 1], label, source names.
+
+    `same` is 1 for a genuine pair and 0 for an anti-pair.
+    """
 
     feature0: bytes
     feature1: bytes
@@ -35,14 +38,14 @@ class PairRecord(NamedTuple):
 
 
 def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequence[int]) -> None:
-    """Write records, in the order given, into TFRecord files of about 150 MB in a new `folder`.
+    """Write records, in the given order, into TFRecord files of about 150 MB in a new `folder`.
 
-    `photo_bytes` says how many bytes the photos of each record have, so that the number of files
-    is known before the first one is written; one record is in memory at a time.
+    `photo_bytes` are the bytes of each record's two photos: the number of files, which is part of
+    their names, must be known before the first is written. Memory holds one record.
     """
     ends = np.cumsum(np.asarray(photo_bytes) + OVERHEAD_BYTES)
     count = max(1, round(ends[-1] / FILE_BYTES))
-    # A record larger than a file would leave numbers out: number the files that come about.
+    # A record larger than a file would skip numbers: only files that get a record are numbered.
     used, file_of = np.unique((ends - 1) * count // ends[-1], return_inverse=True)
     count = len(used)
     folder.mkdir(parents=True)
@@ -60,13 +63,13 @@ def write_records(folder: Path, records: Iterable[PairRecord], photo_bytes: Sequ
 
 
 class PairRecords(Sequence):
-    """The records of a folder, read at random: only where each begins is kept in memory.
+    """The records of a folder as a sequence; memory holds only the offset of each record.
 
-    Files are read, not mapped: pages of a map would count as the process's own memory.
+    Files are read, not mapped: the pages of a map would count as the process's memory.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Index the folder's files; InputError when there are none or one is damaged."""
+        """Find the records of a folder; InputError when there are none or a file is damaged."""
         self._paths = folder_files(folder) if folder.is_dir() else []
         self._files, self._starts = array("i"), array("q")  # of each record
         for number, path in enumerate(self._paths):
@@ -80,11 +83,11 @@ class PairRecords(Sequence):
             raise MadeFileError(f"{folder} holds no records")
 
     def __len__(self) -> int:
-        """How many pairs there are."""
+        """The number of records."""
         return len(self._starts)
 
     def __getitem__(self, index: int) -> PairRecord:
-        """Read, check and decode one record; InputError, naming file and place, when damaged."""
+        """Read, check and decode a record; InputError, naming file and byte, when it is damaged."""
         path, start = self._paths[self._files[index]], self._starts[index]
         with path.open("rb", buffering=0) as file:
             file.seek(start)
@@ -99,7 +102,7 @@ class PairRecords(Sequence):
 
 
 def _starts(file: BinaryIO, path: Path) -> array:
-    """Where each record begins: 8 bytes length, 4 its checksum, the payload, 4 its checksum."""
+    """The offset of each record: length (8 bytes), its checksum (4), payload, its checksum (4)."""
     starts, position, end = array("q"), 0, path.stat().st_size
     while position < end:
         file.seek(position)
@@ -117,7 +120,7 @@ def _starts(file: BinaryIO, path: Path) -> array:
 
 
 def _masked_crc(data: bytes) -> int:
-    """TFRecord's checksum: CRC-32C, rotated right by 15 bits, plus a constant."""
+    """TFRecord's masked checksum: CRC-32C rotated right by 15 bits, plus a constant, mod 2^32."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 

@@ -1,4 +1,4 @@
-"""Which photos can stand for an ID photo, and the faces that each person contributes."""
+"""The photos that resemble an ID photo, and the faces that each person contributes."""
 
 import platform
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from faceverify.faces.landmarks import find_landmarks, flatten
 
 
 class Face(NamedTuple):
-    """A usable photo: its name in the data and its 136 landmark numbers in pixels."""
+    """A usable photo: its file name in the data, and its 136 landmark numbers in pixels."""
 
     source: str
     landmarks: list[int]
 
 
 class Search(NamedTuple):
-    """What came of one person's photos: faces, and (photo, reason) of each that failed."""
+    """The result of searching one person's photos: faces, and (photo, reason) of the failures."""
 
     faces: list[Face]
     failures: list[tuple[str, str]]
@@ -40,10 +40,10 @@ def passing(attributes: Attributes, require: Sequence[str], exclude: Sequence[st
 def qualified(
     identities: dict[str, int], photos: Sequence[str], faces_per_identity: int
 ) -> dict[int, list[str]]:
-    """Person -> their photos, for each who has at least `faces_per_identity` of `photos`.
+    """Identity -> photos, for people with at least `faces_per_identity` of these photos.
 
-    People come in the order of their numbers, photos in the order given. Raises InputError for
-    a photo that `identities` does not list.
+    Identities are sorted, photos keep their order. Raises InputError for a photo that is not in
+    `identities`.
     """
     people: dict[int, list[str]] = {}
     for photo in photos:
@@ -54,10 +54,10 @@ def qualified(
 
 
 def search_faces(folder: Path, photos: Sequence[str], count: int, predictor_file: Path) -> Search:
-    """Find the landmarks of one person's first `count` usable photos.
+    """Find the faces on one person's first `count` usable photos.
 
-    A photo that is missing, damaged, of a wrong size or without a face is passed over, and the
-    next one takes its place. Stops as soon as `count` can no longer be reached.
+    A photo that is missing, damaged, of a wrong size or without a face is a failure, and the next
+    photo replaces it. The search ends as soon as `count` faces are found or out of reach.
     """
     faces: list[Face] = []
     failures: list[tuple[str, str]] = []
@@ -78,6 +78,6 @@ def _read(folder: Path, photo: str) -> np.ndarray:
     try:
         return decode_aligned(read(folder, photo))
     except UnusableError:
-        if not folder.is_dir():  # on another machine than the one that looked for it
+        if not folder.is_dir():  # this may be another machine than the one that started the job
             raise InputError(f"{folder} is missing on {platform.node()}; share it") from None
         raise

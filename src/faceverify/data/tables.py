@@ -1,4 +1,4 @@
-"""What stages hand to each other in CSV and JSON, read with every value checked."""
+"""The CSV and JSON files that stages hand on, read with every value checked."""
 
 import csv
 import io
@@ -14,11 +14,11 @@ from faceverify.base.files import content, is_plain, read_json, replacing
 from faceverify.faces.aligned_photos import FARTHEST
 from faceverify.faces.landmarks import LANDMARK_NUMBERS
 
-TABLE_BYTES = 128 * 2**20  # a million pairs
+TABLE_BYTES = 128 * 2**20  # enough for a million pairs
 
 
 class Column(NamedTuple):
-    """What the cells of a column are: in words, whether a text `fits`, and as what it is kept."""
+    """A column's cells: their meaning in words, whether a text `fits`, and the pandas type."""
 
     meaning: str
     fits: Callable[[str], object]
@@ -29,7 +29,7 @@ _NUMBER = Column("a number", re.compile(r"[0-9]{1,18}").fullmatch, "int64")
 _FILE = Column("a plain file name", is_plain)
 SELECTED = {"name": _FILE, "identity": _NUMBER, "source": _FILE}
 PAIRS = {
-    "pair": _FILE,  # its photos are named by it
+    "pair": _FILE,  # the names of its photos begin with it
     "label": Column("0 or 1", {"0", "1"}.__contains__, "int64"),
     "split": Column("train or val", {"train", "val"}.__contains__),
     "first": _FILE,
@@ -42,9 +42,9 @@ PAIRS = {
 
 
 def read(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
-    """Read a table with exactly these columns, in which each row's first cell is another.
+    """Read a CSV table with exactly these columns and a different first cell in each row.
 
-    Raises InputError, naming file and line, for another table.
+    Raises InputError, naming file and line, when the table is missing or any other.
     """
     try:
         data = io.BytesIO(content(path, TABLE_BYTES))
@@ -70,7 +70,7 @@ def read(path: Path, columns: dict[str, Column]) -> pd.DataFrame:
 
 
 def _fault(cells: list[str], columns: dict[str, Column], known: dict[str, list[str]]) -> str:
-    """What is wrong with a row, or nothing."""
+    """What is wrong with a row; empty when it is right."""
     if len(cells) != len(columns):
         return f"{len(cells)} cells, not {len(columns)}"
     for cell, (name, column) in zip(cells, columns.items(), strict=True):
@@ -80,7 +80,7 @@ def _fault(cells: list[str], columns: dict[str, Column], known: dict[str, list[s
 
 
 def read_pairs(path: Path) -> pd.DataFrame:
-    """Read the table of pairs; InputError also where a split has none."""
+    """Read the table of pairs as `read` does; InputError also when a split has no pairs."""
     table = read(path, PAIRS)
     for split in ("train", "val"):
         if split not in set(table.split):
@@ -89,7 +89,7 @@ def read_pairs(path: Path) -> pd.DataFrame:
 
 
 def read_landmarks(path: Path, names: Iterable[str], label: bool = False) -> dict[str, list[int]]:
-    """Read the 136 numbers of these faces, pixels, and with `label` 0 or 1 behind them.
+    """Read the 136 landmark numbers of these faces, in pixels; with `label` a 0 or 1 follows.
 
     Raises InputError, naming file and face, for anything else.
     """
@@ -108,6 +108,6 @@ def read_landmarks(path: Path, names: Iterable[str], label: bool = False) -> dic
 
 
 def write(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV."""
+    """Write a table as CSV, without its index."""
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")

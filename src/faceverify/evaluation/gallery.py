@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH
+from faceverify.faces.lettering import write_text
 
 COLUMNS = 4
 WORST_SHOWN = 12  # pairs of each kind of error: three rows
 MARGIN, CAPTION = 8, 26  # pixels; the height of a line of text
+TEXT_SIZE = 0.5  # of OpenCV's font
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -29,15 +30,12 @@ def render(title: str, exhibits: Sequence[Exhibit]) -> np.ndarray:
     sheet = np.full(
         (CAPTION + MARGIN + rows * height, COLUMNS * width + MARGIN, 3), WHITE, np.uint8
     )
-    _write(sheet, title, MARGIN, CAPTION - MARGIN)
+    write_text(sheet, title, (MARGIN, CAPTION - MARGIN), TEXT_SIZE, BLACK)
     for i, exhibit in enumerate(exhibits):
         top = CAPTION + MARGIN + i // COLUMNS * height
         left = MARGIN + i % COLUMNS * width
         both = np.concatenate([exhibit.first, exhibit.second], axis=1)
         sheet[top : top + PHOTO_HEIGHT, left : left + both.shape[1]] = both
-        _write(sheet, exhibit.caption, left, top + PHOTO_HEIGHT + CAPTION - MARGIN)
+        below = left, top + PHOTO_HEIGHT + CAPTION - MARGIN
+        write_text(sheet, exhibit.caption, below, TEXT_SIZE, BLACK)
     return sheet
-
-
-def _write(sheet: np.ndarray, text: str, x: int, y: int) -> None:
-    cv2.putText(sheet, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.5, BLACK, 1, cv2.LINE_AA)

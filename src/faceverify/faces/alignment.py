@@ -1,20 +1,20 @@
-"""Any photo brought to CelebA's aligned canvas; one function for the sample and for `verify`."""
+"""Alignment of any photo to CelebA's frame, the same for the sample and for verifying."""
 
 import cv2
 import numpy as np
 
 from faceverify.faces import landmarks
-from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH
+from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, resized
 
-# Where CelebA's aligned photos have the five points, in pixels (x, y): the eyes as a person
-# looking at the photo sees them from left to right, the nose tip, the mouth corners.
+# The five points of CelebA's aligned photos, (x, y) in pixels: the left and the right eye as a
+# viewer sees them, the nose tip, the left and the right mouth corner.
 CANONICAL_POINTS = np.array(
     [(69.6, 111.4), (107.9, 111.3), (88.9, 135.2), (73.0, 152.2), (104.8, 152.2)]
 )
 
 
 def five_points(points: np.ndarray) -> np.ndarray:
-    """Eye centres, nose tip and mouth corners, (5, 2), of the 68 landmarks (68, 2)."""
+    """Eye centres, nose tip and mouth corners, float (5, 2), of the 68 landmarks (68, 2)."""
     return np.array(
         [
             points[landmarks.RIGHT_EYE].mean(axis=0),
@@ -27,10 +27,11 @@ def five_points(points: np.ndarray) -> np.ndarray:
 
 
 def alignment_matrix(points: np.ndarray) -> np.ndarray:
-    """The similarity transform, (2, 3), that takes a face nearest to the canonical positions.
+    """The similarity transform, float (2, 3), from photo pixels to pixels of the aligned photo.
 
-    `points` are its 68 landmarks in pixels of the photo; the transform maps photo pixels to
-    canvas pixels, with the least squared distance over the five points, and never mirrors.
+    `points` are a face's 68 landmarks, (68, 2), in pixels of the photo. Of all rotations, scales
+    and shifts (no mirror) it has the least squared distance of the five points from
+    CANONICAL_POINTS.
     """
     # x' = a x - b y + c, y' = b x + a y + d is linear in (a, b, c, d).
     source = five_points(points)
@@ -43,19 +44,18 @@ def alignment_matrix(points: np.ndarray) -> np.ndarray:
 
 
 def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Warp a photo, uint8 (height, width[, 3]), by `matrix` to the canvas, (218, 178[, 3]).
+    """Warp a photo, uint8 (height, width[, 3]), by `matrix` to CelebA's frame, (218, 178[, 3]).
 
-    A photo larger than the canvas is first shrunk by area, so that fine detail does not alias.
-    Beyond the photo its border pixels are repeated, as CelebA's own alignment does. The result
-    is the same to the bit on every processor.
+    Where `matrix` shrinks, the photo is first resized by area, so that fine detail does not
+    alias. Outside the photo its border pixels are repeated, as in CelebA's own alignment. Every
+    processor gives the same bytes.
     """
     scale = np.hypot(matrix[0, 0], matrix[1, 0])
     if scale < 1:
-        height, width = photo.shape[:2]
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        photo = cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-        # Pixel centres lie at whole numbers: u = (x + 0.5) * size / width - 0.5.
-        ratio = np.array([size[0] / width, size[1] / height])
+        shrunk = resized(photo, scale)
+        # Pixel centres lie at whole numbers: u = (x + 0.5) * width of shrunk / width - 0.5.
+        ratio = np.array(shrunk.shape[1::-1]) / np.array(photo.shape[1::-1])
+        photo = shrunk
         linear = matrix[:, :2] / ratio
         shift = matrix[:, 2] + linear @ (0.5 - 0.5 * ratio)
         matrix = np.column_stack([linear, shift])
@@ -66,13 +66,14 @@ def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def fixed_point_map(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in a photo, float64 (height, width), in the 1/32 pixels of OpenCV's integer remap.
+    """The maps of `cv2.remap` for places in a photo, float64 (height, width), in 1/32 pixels.
 
-    OpenCV's own warps compute them in floating point, in another order on each kind of
-    processor; whole numbers give the same bytes on all of them.
+    They are whole pixels, int16 (height, width, 2), and fractions, uint16 (height, width).
+    OpenCV's own warps round in floating point, in another order on each kind of processor; whole
+    numbers give the same bytes on all.
     """
     steps = cv2.INTER_TAB_SIZE
-    limit = 2**15 - 1  # positions are stored as 16-bit whole pixels
+    limit = 2**15 - 1  # whole pixels are stored as int16
     mapped = [np.rint(np.clip(m, -limit, limit) * steps).astype(int) for m in (x, y)]
     positions = np.stack([m // steps for m in mapped], axis=-1).astype(np.int16)
     fractions = ((mapped[1] % steps) * steps + mapped[0] % steps).astype(np.uint16)

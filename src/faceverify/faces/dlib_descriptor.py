@@ -1,4 +1,4 @@
-"""The baseline: dlib's face descriptor, 128 numbers whose distance below 0.6 means one person."""
+"""The baseline: dlib's face descriptor, 128 numbers; a distance below 0.6 means the same person."""
 
 import functools
 import os
@@ -11,16 +11,16 @@ import numpy as np
 from tqdm import tqdm
 
 from faceverify.base.cache import stored
-from faceverify.base.digests import digest
+from faceverify.base.digests import check_digest
 from faceverify.base.errors import GivenFileError
 from faceverify.base.workers import LOCAL, results
 from faceverify.faces.aligned_photos import decode_aligned
 from faceverify.faces.landmarks import unflatten
 
-# dlib's own threshold on the Euclidean distance;
+# dlib's own threshold on the Euclidean distance of two descriptors;
 # http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
 THRESHOLD = 0.6
-NUMBERS = 128
+NUMBERS = 128  # of a descriptor
 # The file of the network in data/, as dlib publishes it, and its SHA-256.
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 PUBLISHED = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
@@ -33,10 +33,10 @@ def descriptors(
     cache: Path,
     workers: str = LOCAL,
 ) -> np.ndarray:
-    """Describe aligned photos, float32 (photos, 128), once for equal inputs.
+    """The descriptors of aligned photos, float32 (photos, 128), cached by their inputs.
 
-    `landmarks` are each photo's 136 numbers in pixels, `workers` is who does the work. Raises
-    InputError for a model file that is missing or is none, and for workers as `results` does.
+    `landmarks` are each photo's 136 numbers in pixels; `workers` says where the work is done, as
+    for `results`. Raises InputError as `check_network` and `results` do.
     """
     check_network(model_file)
 
@@ -58,7 +58,7 @@ def _describe(path: Path, landmarks: Sequence[int], model_file: Path) -> np.ndar
 
 
 def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.ndarray:
-    """Describe one face, float32 (128,), by its 68 landmarks (68, 2) in pixels of the photo."""
+    """The descriptor, float32 (128,), of the face with these landmarks, (68, 2) in photo pixels."""
     points = [dlib.point(int(x), int(y)) for x, y in landmarks]
     whole = dlib.rectangle(0, 0, photo.shape[1] - 1, photo.shape[0] - 1)
     shape = dlib.full_object_detection(whole, points)
@@ -66,14 +66,11 @@ def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.n
 
 
 def check_network(file: Path) -> None:
-    """Load dlib's descriptor model once; InputError when it is missing or another file.
+    """Load dlib's descriptor network; GivenFileError when the file is missing or another one.
 
-    dlib itself may fall over a damaged one.
+    The file's hash is checked first, because a damaged file may crash dlib.
     """
-    if not file.is_file():
-        raise GivenFileError(f"{file} is missing")
-    if digest(file) != PUBLISHED:
-        raise GivenFileError(f"{file} is not dlib's published face descriptor model")
+    check_digest(file, PUBLISHED, "dlib's published face descriptor model", GivenFileError)
     _model(file)
 
 

@@ -1,4 +1,4 @@
-"""Faces and their 68 landmarks, by dlib."""
+"""The 68 landmarks of a face: found by dlib, and as the 136 numbers of the data."""
 
 import bz2
 import functools
@@ -16,9 +16,9 @@ from faceverify.base.errors import GivenFileError, InputError, UnusableError
 
 POINTS = 68
 LANDMARK_NUMBERS = 2 * POINTS  # the 68 x's, then the 68 y's
-# The file of the model in data/, as dlib publishes it.
+# The name of the model's file in data/, as dlib publishes it.
 PREDICTOR = "shape_predictor_68_face_landmarks.dat"
-# SHA-256 of that file. It has 100 MB; a model of one's own may have this many bytes.
+# SHA-256 of that file, of 100 MB, and the limit for another, unpacked model.
 PUBLISHED = "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
 MAX_BYTES = 256 * 2**20
 # Indices in the 68-point scheme of the iBUG 300-W annotations;
@@ -31,11 +31,11 @@ OUTER_EYE_CORNERS = (36, 45)
 def find_landmarks(
     photo: np.ndarray, predictor_file: Path, otherwise: dlib.rectangle | None = None
 ) -> np.ndarray:
-    """Give the 68 landmarks of a photo's largest face, int (68, 2) as (x, y) in pixels.
+    """The 68 landmarks of a photo's largest face, int (68, 2) as (x, y) in pixels.
 
-    `photo` is uint8 RGB (height, width, 3). A photo without a face at its own size is searched
-    again at twice that size. Points can lie outside the photo. Where there is no face, the
-    landmarks are sought in the rectangle `otherwise`; without it UnusableError is raised.
+    `photo` is uint8 RGB (height, width, 3); it is searched at its own size and, where no face is
+    found, at twice that size. Landmarks can lie outside the photo. Without a face they are those
+    of the rectangle `otherwise`, if given; else UnusableError is raised.
     """
     detector = _detector()
     faces = detector(photo, 0) or detector(photo, 1)
@@ -48,10 +48,10 @@ def find_landmarks(
 
 
 def check_predictor(file: Path) -> None:
-    """Load dlib's 68-point model once; InputError when it is missing or not such a model.
+    """Load a 68-point landmark model; InputError when it is missing or no such model.
 
-    dlib itself may fall over a damaged file: it only gets the published model, packed or not, or
-    one with its SHA-256 beside it.
+    A damaged file may crash dlib. So the file must be the published model, packed or not, or have
+    its SHA-256 beside it, in `<file>.sha256`.
     """
     _check_there(file)
     found = hashlib.sha256()
@@ -66,18 +66,18 @@ def check_predictor(file: Path) -> None:
 
 
 def flatten(points: np.ndarray) -> list[int]:
-    """(68, 2) points as the data contract's 136 numbers: the 68 x's, then the 68 y's."""
+    """Points (68, 2) as the 136 numbers of the data's files: the 68 x's, then the 68 y's."""
     return points.T.reshape(-1).tolist()
 
 
 def unflatten(numbers: np.ndarray) -> np.ndarray:
-    """The 136 numbers of each face, (..., 136), as points (..., 68, 2)."""
+    """The 136 numbers of each face, (..., 136), as points (..., 68, 2): `flatten` undone."""
     numbers = np.asarray(numbers)
     return np.moveaxis(numbers.reshape(*numbers.shape[:-1], 2, POINTS), -2, -1)
 
 
 def interocular_distance(points: np.ndarray) -> np.ndarray:
-    """Distance between the outer eye corners of (..., 68, 2) points, the 300-W norm."""
+    """Distance between the outer eye corners of points (..., 68, 2), which 300-W normalises by."""
     right, left = OUTER_EYE_CORNERS
     return np.linalg.norm(points[..., right, :] - points[..., left, :], axis=-1)
 
@@ -89,7 +89,7 @@ def _detector() -> dlib.fhog_object_detector:
 
 @functools.cache
 def predictor(file: Path) -> dlib.shape_predictor:
-    """Load a landmark model, once for each file; InputError when it has not 68 points."""
+    """Load a landmark model, once per process; InputError unless it has 68 points."""
     _check_there(file)
     try:
         if file.suffix != ".bz2":
@@ -114,7 +114,7 @@ def _check_there(file: Path) -> None:
 
 
 def _unpacked(file: Path) -> Iterator[bytes]:
-    """The model in parts; InputError when it is damaged or unpacks to more than MAX_BYTES."""
+    """The model's bytes in parts; InputError when it does not unpack or exceeds MAX_BYTES."""
     left = MAX_BYTES
     try:
         with bz2.open(file) if file.suffix == ".bz2" else file.open("rb") as packed:

@@ -23,6 +23,7 @@ from faceverify.faces.landmarks import LANDMARK_NUMBERS
 from faceverify.model.weight_files import load_weights
 
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
+LEAST_SIDE = 4  # of the features, for the head: a 3 x 3 convolution, then 2 x 2 pooling
 MAX_WEIGHTS = 100_000_000  # of a tower: 400 MB; the original's has 0.2 million
 
 
@@ -80,12 +81,46 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
     Photos are in 0..255; the scaling that the network was trained with is part of it. `weights`
     is "imagenet" or None for random ones. Raises InputError as `build_brain` does.
     """
+    network = _whole_network(application, size, weights)
+    if layer not in (known.name for known in network.layers):
+        raise InputError(f"model.brain_layer: {application} has no layer {layer!r}")
+    output = network.get_layer(layer).output
+    if len(getattr(output, "shape", ())) != 4:
+        raise InputError(f"model.brain_layer: {layer} of {application} gives no feature maps")
+    features = keras.Model(network.input, output)
+    photos = keras.Input((size, size, 3), name="photo")
+    # Each network's module has the scaling that its weights expect.
+    module = sys.modules[getattr(keras.applications, application).__module__]
+    scaled = module.preprocess_input(photos)
+    return keras.Model(photos, features(scaled), name="network")
+
+
+def cuts(application: str, size: int) -> dict[str, tuple[int, int, int]]:
+    """The layers that a network of `keras.applications` can be cut at, and their features' shapes.
+
+    Name of a layer -> (height, width, channels) for photos of `size` x `size`, in the network's
+    order; those that are too small for the head are left out. Raises InputError as `cut_network`.
+    """
+    shapes = {
+        layer.name: getattr(layer.output, "shape", ())
+        for layer in _whole_network(application, size, None).layers
+        # These only carry on what another layer has found.
+        if not isinstance(layer, layers.InputLayer | layers.ZeroPadding2D | layers.Dropout)
+    }
+    return {
+        name: tuple(shape[1:])
+        for name, shape in shapes.items()
+        if len(shape) == 4 and min(shape[1:3]) >= LEAST_SIDE
+    }
+
+
+def _whole_network(application: str, size: int, weights: str | None) -> keras.Model:
+    """A network of `keras.applications` without its classifier; see `cut_network`."""
     network_class = getattr(keras.applications, application, None)
     if application.startswith("_") or not callable(network_class):
         raise InputError(f"model.brain: keras.applications has no {application!r}")
-    shape = (size, size, 3)
     try:
-        network = network_class(weights=weights, include_top=False, input_shape=shape)
+        return network_class(weights=weights, include_top=False, input_shape=(size, size, 3))
     except Exception as error:
         if "Input size must be at least" in str(error):
             raise InputError(f"model.brain_view: {size} is too small for {application}") from None
@@ -93,16 +128,6 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
         if weights is None:
             raise
         raise InputError(f"model.brain_weights: ImageNet weights: {error}") from None
-    if layer not in (known.name for known in network.layers):
-        raise InputError(f"model.brain_layer: {application} has no layer {layer!r}")
-    output = network.get_layer(layer).output
-    if len(getattr(output, "shape", ())) != 4:
-        raise InputError(f"model.brain_layer: {layer} of {application} gives no feature maps")
-    features = keras.Model(network.input, output)
-    photos = keras.Input(shape, name="photo")
-    # Each network's module has the scaling that its weights expect.
-    scaled = sys.modules[network_class.__module__].preprocess_input(photos)
-    return keras.Model(photos, features(scaled), name="network")
 
 
 def build_tower(
@@ -116,7 +141,7 @@ def build_tower(
     too small for the head, and for weights that are not what their checksum says or do not fit.
     """
     height, width, _ = feature_shape
-    if min(height, width) < 4:
+    if min(height, width) < LEAST_SIDE:
         raise InputError(
             f"model.brain_layer: {height} x {width} features are too small for the head, which "
             "needs 4 x 4; cut the brain at an earlier layer"

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
-from pydantic import ValidationError
 
-from faceverify.base.digests import digest
+from faceverify.base.digests import check_digest, digest
 from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import read_json, replacing_folder, write_json
-from faceverify.base.schema import Architecture, Digest, Dropout, Group, Weight, first_fault
+from faceverify.base.schema import Architecture, Digest, Dropout, Group, Weight, checked
 from faceverify.model.network import Tower, build_brain, build_tower
 from faceverify.model.weight_files import load_weights, save_weights
 
@@ -63,13 +62,10 @@ def load(folder: Path) -> TrainedModel:
     that is missing, damaged or describes no model.
     """
     path = folder / "model.json"
-    description = _read(path)
+    description = checked(ModelDescription, read_json(path), path)
     for name, expected in description.sha256:
         weights = folder / f"{name}.weights.h5"
-        if not weights.is_file():
-            raise MadeFileError(f"{weights} is missing")
-        if digest(weights) != expected:
-            raise MadeFileError(f"{weights} is not the file that {path.name} describes")
+        check_digest(weights, expected, f"the file that {path.name} describes", MadeFileError)
     values = description.model_dump(exclude={"sha256"})
     try:
         cut = (values[name] for name in ("brain", "brain_layer", "brain_view"))
@@ -81,11 +77,3 @@ def load(folder: Path) -> TrainedModel:
     for part in (brain, tower):
         load_weights(part, folder / f"{part.name}.weights.h5")
     return TrainedModel(brain, tower, values)
-
-
-def _read(path: Path) -> ModelDescription:
-    try:
-        return ModelDescription.model_validate(read_json(path))
-    except ValidationError as error:
-        where, what = first_fault(error)
-        raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None

@@ -35,6 +35,15 @@ def load_weights(model: keras.Model, path: Path) -> None:
         raise InputError(f"{path} does not fit the {model.name}: {error}") from None
 
 
+def has_the_shapes(model: keras.Model, path: Path | str) -> bool:
+    """Whether a file's arrays have the shapes of a model's weights, whatever is in them."""
+    try:
+        with h5py.File(path) as file:
+            return _stored_shapes(file) == Counter(tuple(weight.shape) for weight in model.weights)
+    except (OSError, ValueError):
+        return False
+
+
 def _stored_shapes(file: h5py.File) -> Counter[tuple[int, ...]]:
     """The shapes of a file's arrays; ValueError for a link, or what is no plain array in it."""
     # A visitor that raises makes h5py raise SystemError; one that returns something stops.

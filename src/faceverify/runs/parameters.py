@@ -5,10 +5,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
-from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from faceverify.base.errors import InputError
 from faceverify.base.files import content
@@ -25,8 +30,11 @@ from faceverify.base.schema import (
     Number,
     Share,
     Weight,
-    first_fault,
+    checked,
+    listed,
 )
+from faceverify.cards.effects import Effects
+from faceverify.runs import dvc_yaml
 
 WeightFile = Annotated[str, Field(pattern=r"^[^\x00]+$")]
 Distance = Annotated[Number, Field(ge=0, le=2)]  # between descriptors, which have a length of 1.4
@@ -39,9 +47,6 @@ RESERVED = ("ensemble", "dlib")
 # alpha is left out: a member that fixed it would make `-S alpha=...` pass it by.
 OVERRIDABLE = ("lr", "dropout", "l2", "beta", "gamma", "delta", "seed")
 FILE_BYTES = 2**18  # fifty times the shipped file; YAML takes seconds for a megabyte
-SCALAR_LENGTH = 4300  # characters of one value; Python reads no number of more digits
-NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-MERGE = "tag:yaml.org,2002:merge"
 
 _Kind = TypeVar("_Kind", bound="Group")
 
@@ -121,6 +126,32 @@ class Training(Group):
     model: Model
 
 
+def _free(name: str) -> str:
+    if name in RESERVED:
+        raise ValueError("this name stands for another model; rename it")
+    return name
+
+
+def _refused(value: object) -> None:
+    raise ValueError("a member cannot override this key")
+
+
+def _override(key: str, kind: object) -> object:
+    own = key in OVERRIDABLE or key in Model.model_fields
+    return kind if own else Annotated[Any, BeforeValidator(_refused)]
+
+
+# What a member may change, each key as in `Training` and `Model`; all may be left out.
+Overrides = create_model(
+    "Overrides",
+    __base__=Group,
+    **{
+        key: (_override(key, field.rebuild_annotation()), None)
+        for key, field in (Training.model_fields | Model.model_fields).items()
+    },
+)
+
+
 class Parameters(Training):
     """The whole of `params.yaml`."""
 
@@ -129,81 +160,49 @@ class Parameters(Training):
     select: Select
     audit: Audit
     pair: Pair
-    members: Annotated[dict[MemberName, dict[str, Any]], Field(min_length=1)]
+    members: Annotated[
+        dict[Annotated[MemberName, AfterValidator(_free)], Overrides], Field(min_length=1)
+    ]
     ensemble: dict[str, Share]
     evaluate: Evaluate
     capture: Capture
+    card: Effects
 
-    @model_validator(mode="after")
-    def _members_and_ensemble(self) -> "Parameters":
-        for name in self.members:
-            if name in RESERVED:
-                raise ValueError(f"members.{name}: this name stands for another model; rename it")
-            self.member(name)
-        if set(self.ensemble) != set(self.members):
-            odd = sorted(set(self.ensemble) ^ set(self.members))[0]
-            raise ValueError(f"ensemble and members must name the same models; look at {odd!r}")
-        total = sum(self.ensemble.values())
+    @field_validator("ensemble")
+    @classmethod
+    def _weighs_members(cls, ensemble: dict[str, float], info: ValidationInfo) -> dict[str, float]:
+        members = info.data.get("members", ensemble)  # they may be wrong themselves
+        strange = [repr(name) for name in ensemble if name not in members]
+        if strange:
+            raise ValueError(f"there is no member {', '.join(strange)} in `members`")
+        total = sum(ensemble.values())
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"ensemble: the weights sum to {total:g}, they must sum to 1")
-        return self
+            raise ValueError(f"the weights sum to {total:g}, they must sum to 1")
+        return ensemble
+
+    @property
+    def ensemble_weights(self) -> dict[str, float]:
+        """Each member's weight in the ensemble, in the order of `members`; 0 when left out."""
+        return {name: self.ensemble.get(name, 0.0) for name in self.members}
+
+    def key_of(self, name: str, part: str) -> str:
+        """Where a member's value of a key of `model` stands: its own, or the one that it shares."""
+        own = part in self.members[name].model_fields_set
+        return f"{f'members.{name}' if own else 'model'}.{part}"
 
     def member(self, name: str) -> Training:
-        """What the member `name` trains with: the shared values under its own overrides.
-
-        Raises ValueError, naming the key, for an override that is unknown or out of range.
-        """
+        """What the member `name` trains with: the shared values under its own overrides."""
         shared = self.model_dump(include=set(Training.model_fields))
-        for key, value in self.members[name].items():
-            if key in OVERRIDABLE:
-                shared[key] = value
-            elif key in Model.model_fields:
-                shared["model"][key] = value
-            else:
-                raise ValueError(f"members.{name}.{key}: a member cannot override this key")
-        try:
-            return Training.model_validate(shared)
-        except ValidationError as error:
-            where, what = first_fault(error)
-            key = where.removeprefix("model.")
-            raise ValueError(f"members.{name}.{key}: {what}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without what makes a small file mean an enormous one, or one key two things."""
-
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise ComposerError(None, None, "write the value out instead of an alias", mark)
-        return super().compose_node(parent, index)
-
-    def construct_scalar(self, node: yaml.Node) -> str:
-        value = super().construct_scalar(node)
-        if len(value) > SCALAR_LENGTH:
-            said = f"a value of more than {SCALAR_LENGTH:,} characters"
-            raise ConstructorError(None, None, said, node.start_mark)
-        if ":" in value and node.tag in NUMBERS:  # 1:30 would be 90
-            raise ConstructorError(None, None, "write the number without colons", node.start_mark)
-        return value
-
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
-        known = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.tag == MERGE:  # its keys would not be seen here
-                said = "write the keys out instead of merging them"
-                raise ConstructorError(None, None, said, key.start_mark)
-            if key.value in known:
-                raise ConstructorError(None, None, "this key comes twice", key.start_mark)
-            known.add(key.value)
-        return super().construct_mapping(node, deep)
+        for key, value in self.members[name].model_dump(exclude_unset=True).items():
+            place = shared if key in OVERRIDABLE else shared["model"]
+            place[key] = value
+        return Training.model_validate(shared)
 
 
 def load(path: Path) -> Parameters:
     """Read and check the pipeline's parameter file.
 
-    Raises InputError as `read` does, and for ensemble weights that do not sum to 1 and a weight
-    file that is not there.
+    Raises InputError as `read` does, and for weight files that are not there.
     """
     parameters = read(path, Parameters)
     _check_weight_files(path, parameters)
@@ -213,44 +212,34 @@ def load(path: Path) -> Parameters:
 def read(path: Path, kind: type[_Kind]) -> _Kind:
     """Read a parameter file of some kind.
 
-    Raises InputError, in one line that names the first wrong key, for a file that is missing or
-    not YAML, a key that is unknown or missing, a value of a wrong type or out of its range.
+    Raises InputError, in one line that names the wrong keys, for a file that is missing or not
+    YAML as DVC reads it, a key that is unknown or missing, a value of a wrong type or out of its
+    range.
     """
     try:
-        values = yaml.load(content(path, FILE_BYTES).decode("utf-8"), _Loader)
+        values = dvc_yaml.parse(content(path, FILE_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing; run this from the repository's root") from None
-    except RecursionError:
-        raise InputError(f"{path} is not valid YAML: it is nested too deeply") from None
-    # Not UTF-8, an impossible date, a tag on what it does not fit: PyYAML lets much through.
-    except (
-        ValueError,
-        ArithmeticError,
-        LookupError,
-        AttributeError,
-        TypeError,
-        yaml.YAMLError,
-    ) as error:
+    except ValueError as error:  # also what is not UTF-8
         raise InputError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} holds no parameters")
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        where, what = first_fault(error)
-        raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None
+    return checked(kind, values, path)
 
 
 def _check_weight_files(path: Path, parameters: Parameters) -> None:
-    parts = itertools.product(parameters.members, ("brain_weights", "tower_weights"))
-    for name, part in parts:
+    home = path.parent / "pretrained"
+    faults = {}  # by key: most members share the model's
+    for name, part in itertools.product(parameters.members, ("brain_weights", "tower_weights")):
         weights = getattr(parameters.member(name).model, part)
         if weights is None or (part, weights) == ("brain_weights", "imagenet"):
             continue
-        key = f"{f'members.{name}' if part in parameters.members[name] else 'model'}.{part}"
-        file, home = path.parent / weights, path.parent / "pretrained"
+        key = parameters.key_of(name, part)
         # Path.resolve refuses a link that leads to itself with a RuntimeError.
-        if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(home)):
-            raise InputError(f"{path}: {key}: {weights} must lie in pretrained/")
-        if not file.is_file():
-            raise InputError(f"{path}: {key}: there is no file {weights}")
+        real = Path(os.path.realpath(path.parent / weights))
+        if not real.is_relative_to(os.path.realpath(home)):
+            faults[key] = f"{key}: {weights} must lie in pretrained/"
+        elif not real.is_file():
+            faults[key] = f"{key}: there is no file {weights}"
+    if faults:
+        raise InputError(f"{path}: {listed(list(faults.values()))}")

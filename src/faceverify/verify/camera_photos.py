@@ -19,7 +19,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from faceverify.faces.aligned_photos import MAX_BYTES, MAX_PIXELS, has_many_scans
+from faceverify.faces.aligned_photos import MAX_BYTES, MAX_PIXELS, has_many_scans, resized
 from faceverify.verify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
@@ -231,12 +231,3 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
-
-
-def resized(pixels: np.ndarray, factor: float) -> np.ndarray:
-    """Scale a picture, uint8 (height, width[, 3]), by a factor; by area where it shrinks."""
-    height, width = pixels.shape[:2]
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
-    return cv2.resize(
-        pixels, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    )

@@ -7,13 +7,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, encode_png
+from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, encode_png, resized
+from faceverify.faces.lettering import write_text
 from faceverify.verify import camera_photos
 from faceverify.verify.verifier import Comparison, Embedding
 
 # Sizes in pixels: a photo with its face, the margin around all, the strip with the score.
 PANEL_WIDTH, PANEL_HEIGHT, MARGIN, SCALE_HEIGHT = 480, 480, 20, 130
-WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (170, 170, 170)
+TEXT_SIZE = 0.6  # of OpenCV's font
+BLACK, GREY = (0, 0, 0), (170, 170, 170)
 GREEN, RED, YELLOW = (20, 140, 60), (200, 40, 40), (255, 220, 0)
 # What the photos are called to a person, by slot.
 TITLES = {"first": "ID photo", "second": "live photo"}
@@ -43,7 +45,7 @@ def _column(path: Path, embedding: Embedding, title: str) -> np.ndarray:
     pixels = np.rot90(camera_photos.decode(camera_photos.read_bytes(path)).pixels, face.turns)
     height, width = pixels.shape[:2]
     factor = min(PANEL_WIDTH / width, PANEL_HEIGHT / height)
-    photo = camera_photos.resized(np.ascontiguousarray(pixels), factor)
+    photo = resized(np.ascontiguousarray(pixels), factor)
     points = np.rint((face.points + 0.5) * factor - 0.5).astype(int)
     left, top = points.min(axis=0).tolist()
     right, bottom = points.max(axis=0).tolist()
@@ -51,7 +53,7 @@ def _column(path: Path, embedding: Embedding, title: str) -> np.ndarray:
     for point in points.tolist():
         cv2.circle(photo, point, 1, YELLOW, -1, cv2.LINE_AA)
     column = np.full((PANEL_HEIGHT + PHOTO_HEIGHT + 4 * MARGIN, PANEL_WIDTH, 3), 255, np.uint8)
-    _write(column, title, (0, MARGIN + 5), BLACK)
+    write_text(column, title, (0, MARGIN + 5), TEXT_SIZE, BLACK)
     _paste(column, photo, (PANEL_WIDTH - photo.shape[1]) // 2, 2 * MARGIN)
     _paste(column, face.aligned, (PANEL_WIDTH - PHOTO_WIDTH) // 2, PANEL_HEIGHT + 3 * MARGIN)
     return column
@@ -62,7 +64,7 @@ def _scale(found: Comparison, width: int) -> np.ndarray:
     strip = np.full((SCALE_HEIGHT, width, 3), 255, np.uint8)
     colour = GREEN if found.accepted else RED
     text = f"{found.decision}: theta {found.theta:.4f}, threshold {found.threshold:.4f}"
-    _write(strip, text, (MARGIN, 30), colour)
+    write_text(strip, text, (MARGIN, 30), TEXT_SIZE, colour)
     left, right, y = MARGIN, width - MARGIN, 75
 
     def place(angle: float) -> int:
@@ -73,13 +75,9 @@ def _scale(found: Comparison, width: int) -> np.ndarray:
     cv2.line(strip, (place(found.threshold), y - 14), (place(found.threshold), y + 14), BLACK, 2)
     cv2.circle(strip, (place(found.theta), y), 8, colour, -1, cv2.LINE_AA)
     for angle, label in ((0.0, "0"), (math.pi / 2, "pi/2"), (math.pi, "pi")):
-        _write(strip, label, (min(place(angle), right - 20), y + 38), GREY)
+        write_text(strip, label, (min(place(angle), right - 20), y + 38), TEXT_SIZE, GREY)
     return strip
 
 
 def _paste(picture: np.ndarray, part: np.ndarray, left: int, top: int) -> None:
     picture[top : top + part.shape[0], left : left + part.shape[1]] = part
-
-
-def _write(picture: np.ndarray, text: str, place: tuple[int, int], colour: tuple) -> None:
-    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)

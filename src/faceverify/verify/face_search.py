@@ -11,7 +11,7 @@ import dlib
 import numpy as np
 
 from faceverify.faces import landmarks
-from faceverify.verify.camera_photos import resized
+from faceverify.faces.aligned_photos import resized
 
 # Sides of the photo, in pixels, at which faces are searched; dlib's smallest face has 73 pixels.
 SEARCH_SIDES = (320, 640, 1280, 2048)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import content, parse_json, path_inside
@@ -21,7 +21,7 @@ from faceverify.base.schema import (
     MemberName,
     Number,
     Share,
-    first_fault,
+    checked,
 )
 
 FORMAT = 1
@@ -218,11 +218,7 @@ def read(path: Path) -> VerifierDescription:
         raise MadeFileError(f"{path} is missing") from None
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
-    try:
-        return VerifierDescription.model_validate(values)
-    except ValidationError as error:
-        where, what = first_fault(error)
-        raise InputError(f"{path}: {where + ': ' if where else ''}{what}") from None
+    return checked(VerifierDescription, values, path)
 
 
 def _are_of(network: Network, members: list[Member]) -> bool:

@@ -1,0 +1,1 @@
+"""Every reader of files, with hostile files for it; see `__main__`."""
