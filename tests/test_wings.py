@@ -23,6 +23,7 @@ BELOW = {
     "verify": ("base", "faces"),
     "evaluation": ("base", "faces", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
+    "judge": ("base", "faces", "verify", "cards", "evaluation"),
     "runs": ("base", "faces", "cards", "data", "model", "evaluation", "audit", "verify"),
     COMMAND: ("base", "verify"),
 }
@@ -59,7 +60,7 @@ def order_faults(graph: dict[Path, set[Path]], library: Path) -> list[str]:
                 found.append(f"{name} imports the script {other.name}")
             elif (place := other.relative_to(library).parts[0]) not in (wing, *BELOW[wing]):
                 found.append(f"{name} imports {place}/{other.name}")
-    for module in (m for m in graph if m.parent.name == "verify" or m.name == COMMAND):
+    for module in (m for m in graph if m.parent.name == "verify" or m == library / COMMAND):
         used, left = {module}, [module]
         while left:
             new = graph[left.pop()] - used

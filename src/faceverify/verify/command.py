@@ -133,7 +133,7 @@ def compare_photos(arguments: argparse.Namespace) -> int:
         drawn = output.path_to_write(
             drawn, {f"the {TITLES[slot]}": [photos[slot]] for slot in photos}
         )
-    verifier = _load(arguments.verifier)
+    verifier = load_verifier(arguments.verifier)
     try:
         found = verifier.compare(
             *photos.values(),
@@ -159,7 +159,7 @@ def score_list(arguments: argparse.Namespace) -> int:
 
     Raises InputError for a verifier that cannot be loaded, and as `pair_list.score` does.
     """
-    verifier = _load(arguments.verifier)
+    verifier = load_verifier(arguments.verifier)
     threshold = arguments.threshold
     decisions = pair_list.score(
         verifier,
@@ -175,7 +175,7 @@ def score_list(arguments: argparse.Namespace) -> int:
     return SCORED
 
 
-def _load(named: Path | None) -> Verifier:
+def load_verifier(named: Path | None) -> Verifier:
     """The verifier that the command line names, or the one in its usual place."""
     try:
         return Verifier.load(named or _home() / VERIFIER)

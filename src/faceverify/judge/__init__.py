@@ -1,0 +1,1 @@
+"""The verifier judged on any labelled photos: error rates, plots and pictures in one report."""
