@@ -21,7 +21,9 @@ from faceverify.base.errors import InputError
 from faceverify.cards.effects import Effects
 from faceverify.faces import dlib_descriptor
 from faceverify.judge import command, judging
+from faceverify.judge.card_effects import EFFECTS
 from faceverify.judge.subject import CardPrinter, Subject
+from faceverify.runs import parameters
 from faceverify.verify import camera_photos
 from faceverify.verify.refusals import CaptureError
 from faceverify.verify.verifier import Verifier
@@ -388,7 +390,7 @@ def test_a_missing_descriptor_model_is_named(app_folder, photos, folder):
 def test_the_command_as_a_user_runs_it(app, photos, folder):
     def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run(
-            [sys.executable, "-m", "faceverify.judge", *arguments, "--out", "report",
+            [sys.executable, "-m", "faceverify", "judge", *arguments, "--out", "report",
              "--verifier", str(app / "models/verifier.json")],
             env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True, text=True,
@@ -442,3 +444,7 @@ def test_pairs_of_real_celebrities(judge, celeba, folder):
     found = judge(write(rows), "--photos", celeba / "img_align_celeba", "--beside", "dlib")
     assert found["models"]["dlib"]["figures"]["auc"] > 0.95
     assert found["no_answer_share"]["no_answer"] < 0.15
+
+
+def test_judged_cards_are_those_of_the_projects_parameters():
+    assert parameters.load(ROOT / "params.yaml").card == EFFECTS

@@ -94,7 +94,7 @@ def test_the_package_asks_for_what_the_pipeline_needs():
 
 
 def test_verifying_imports_what_the_package_asks_for_and_nothing_else():
-    modules = imported_by(ROOT / "src/faceverify/__main__.py")
+    modules = imported_by(ROOT / "src/faceverify/verify/command.py")
     packages = metadata.packages_distributions() | {"dlib": ["dlib-bin"]}  # which names no module
     outside = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
     found = {canonicalize_name(packages[name][0]) for name in outside - {"faceverify"}}

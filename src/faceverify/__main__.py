@@ -8,9 +8,10 @@ from faceverify.base import errors
 def main() -> None:
     """Run the command; Ctrl-C ends it with one line also while it imports, which takes a second."""
     errors.begin()
+    from faceverify.judge.command import add
     from faceverify.verify import command
 
-    errors.run(command.main, command.REMEDIES)
+    errors.run(lambda: command.main(add), command.REMEDIES)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,22 @@ ACCEPTED, REJECTED, SCORED = 0, 1, 0
 REMEDIES: dict[type[errors.InputError], str] = {
     errors.MadeFileError: "name a verifier.json with --verifier FILE"
 }
+# Adds a subcommand, with `work` and `json` as its defaults.
+AddCommand = Callable[[argparse._SubParsersAction], None]
 _EXIT_CODES = "2 error, 70 a fault of the program itself"
 
 
-def main() -> None:
-    """Run the command `faceverify` with the arguments of the command line."""
-    arguments = _parser().parse_args()
+def main(*others: AddCommand) -> None:
+    """Run the command `faceverify` with the arguments of the command line.
+
+    `others` add subcommands of other wings, of which this one knows nothing.
+    """
+    arguments = _parser(others).parse_args()
     with told_as_json(arguments.json, REMEDIES):
         sys.exit(run(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(others: Sequence[AddCommand]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="faceverify", description="Do an identity card and a live photo show one person?"
     )
@@ -62,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     pairs.add_argument("--out", type=Path, metavar="CSV", required=True, help="where the scores go")
     add_options(pairs)
     pairs.set_defaults(work=score_list, json=False)
+    for add in others:
+        add(commands)
     return parser
 
 
