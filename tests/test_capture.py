@@ -249,7 +249,10 @@ def test_several_threads_find_what_one_finds(photos, find):
 
 
 def test_every_reason_has_a_code_of_its_own():
-    kinds = CaptureError.__subclasses__()
+    # Other wings have reasons of their own.
+    kinds = [
+        kind for kind in CaptureError.__subclasses__() if kind.__module__ == CaptureError.__module__
+    ]
     codes = [kind.code for kind in kinds]
     assert len(kinds) == 8
     assert len({*codes, CaptureError.code}) == 9

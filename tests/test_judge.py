@@ -30,6 +30,8 @@ from faceverify.verify.verifier import Verifier
 from helpers import ROOT, error_line, sample_photos
 from phone import encoded
 
+pytestmark = pytest.mark.slow
+
 REPORT = {"index.html", "report.json", "scores.csv"}
 
 

@@ -11,6 +11,8 @@ from faceverify.base.errors import InputError
 from faceverify.runs import misfits, parameters
 from helpers import ROOT
 
+pytestmark = pytest.mark.slow
+
 ANY = InputError("the first fault that was met")
 
 
