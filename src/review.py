@@ -93,7 +93,7 @@ def said_of_groups(rev: str) -> str:
             return ""
         return fairness.sentences(ensemble["fairness"], ensemble["groups"])
     except (KeyError, TypeError):
-        raise errors.InputError(f"{DETAILS} of {rev} is damaged; run `dvc repro`") from None
+        raise errors.MadeFileError(f"{DETAILS} of {rev} is damaged") from None
 
 
 def data_section(base: str) -> str:
