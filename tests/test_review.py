@@ -393,6 +393,6 @@ def test_a_warning_about_a_group_of_people_is_part_of_the_report(branch):
     for damaged in ({"ensemble": {"fairness": found}}, {"ensemble": 7}, []):
         write_details(branch, damaged)
         assert re.fullmatch(
-            r"review.py: error: metrics/details.json of HEAD is damaged.*; run `dvc repro`, which makes it",
+            r"review.py: error: metrics/details.json of HEAD is damaged.*; run `dvc repro`.*",
             error_line(review(branch, "change")),
         )
