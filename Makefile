@@ -5,7 +5,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # `make runs` shows what people tune and the six figures of one model.
 MODEL ?= ensemble
 TUNED = alpha|beta|gamma|delta|lr|dropout|l2|threshold|accept_threshold|epochs|batch_size|precision|seed
-FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr
+FIGURES = accuracy|accuracy_fitted|auc|eer|fmr|fnmr|card\.fmr|card\.fnmr
 
 .PHONY: help demo test test-slow fuzz faults lint sample deps runs review drift card draw-cards bench audit-packages
 help:

@@ -1,4 +1,4 @@
-"""Stage 4: error rates of the members, their ensemble and dlib's descriptor, with plots."""
+"""Stage 4: error rates of members, ensemble and dlib's descriptor on photos and on cards; plots."""
 
 import argparse
 from pathlib import Path
@@ -14,16 +14,24 @@ if __name__ == "__main__":
 backend.start()
 
 import numpy as np
-import pandas as pd
 
 from faceverify.base import files
 from faceverify.data import tables
 from faceverify.data.landmark_range import LandmarkRange
-from faceverify.evaluation import fairness, gallery, plot_data, report, summary, verification
+from faceverify.evaluation import (
+    card_condition,
+    fairness,
+    gallery,
+    plot_data,
+    report,
+    summary,
+    verification,
+)
 from faceverify.evaluation.bootstrap import Resampling
-from faceverify.evaluation.judged_photos import JudgedPhotos, load_pairs
+from faceverify.evaluation.card_condition import Cards
+from faceverify.evaluation.judged_photos import Trials, load_pairs
 from faceverify.evaluation.report import ModelScores
-from faceverify.evaluation.summary import BASELINE, ENSEMBLE
+from faceverify.evaluation.summary import BASELINE, CARD, ENSEMBLE
 from faceverify.evaluation.verification import VerificationPairs
 from faceverify.faces import aligned_photos, dlib_descriptor
 from faceverify.model import store
@@ -39,49 +47,54 @@ def main() -> None:
     lock.claim("evaluate")
     for folder in members.remove_former(settings.members):
         print(f"{folder}: no member of this name any more: removed")
-    judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
+    photos, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
     curves = plot_data.training_curves(members.CURVES, settings.members)
-    scores = score_models(judged, pairs, settings)
-    details = report_on(scores, judged, pairs, settings)
+    on_cards = card_condition.put_on_cards(
+        photos, pairs["val"], cards_of(settings), CACHE, settings.workers
+    )
+    trials = Trials(photos, on_cards.faces, pairs | {CARD: on_cards.pairs})
+    scores = score_models(trials, settings)
+    details = report_on(scores, trials, settings)
+    details[ENSEMBLE]["refusals"] = {"cards": on_cards.cards, "reasons": on_cards.refusals}
     write_metrics(details)
-    write_run(scores, judged, pairs["val"], settings.seed)
-    write_plots(scores, details, pairs["val"])
+    write_run(scores, trials, settings.seed)
+    write_plots(scores, details, trials.pairs)
     tables.write(PLOTS / "training.csv", curves)
-    write_gallery(scores[ENSEMBLE], judged, pairs["val"])
+    write_gallery(scores[ENSEMBLE], trials)
     print("more figures: metrics/details.json; worst errors: plots/gallery; dvc plots show --open")
 
 
-def score_models(
-    judged: JudgedPhotos,
-    pairs: dict[str, VerificationPairs],
-    settings: parameters.Parameters,
-) -> dict[str, ModelScores]:
+def cards_of(settings: parameters.Parameters) -> Cards:
+    """What decides the cards, and what `verify` accepts of them."""
+    landmark_model = DATA / settings.select.landmark_model
+    return Cards(settings.card, settings.seed, landmark_model, settings.capture)
+
+
+def score_models(trials: Trials, settings: parameters.Parameters) -> dict[str, ModelScores]:
     """The scores of each member, of their ensemble and of dlib's descriptor."""
     thresholds = settings.threshold, settings.accept_threshold
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
     scores = {
         name: report.member_scores(
-            store.load(members.MODELS / name), judged, pairs, limits, thresholds, CACHE
+            store.load(members.MODELS / name), trials, limits, thresholds, CACHE
         )
         for name in settings.members
     }
-    scores[ENSEMBLE] = report.ensemble_scores(scores, settings.ensemble_weights, pairs, thresholds)
-    descriptor_model = DATA / dlib_descriptor.NETWORK
-    scores[BASELINE] = report.baseline_scores(
-        judged, pairs, descriptor_model, CACHE, settings.workers
+    scores[ENSEMBLE] = report.ensemble_scores(
+        scores, settings.ensemble_weights, trials.pairs, thresholds
     )
+    descriptor_model = DATA / dlib_descriptor.NETWORK
+    scores[BASELINE] = report.baseline_scores(trials, descriptor_model, CACHE, settings.workers)
     return scores
 
 
 def report_on(
-    scores: dict[str, ModelScores],
-    judged: JudgedPhotos,
-    pairs: dict[str, VerificationPairs],
-    settings: parameters.Parameters,
+    scores: dict[str, ModelScores], trials: Trials, settings: parameters.Parameters
 ) -> dict[str, dict]:
     """Everything that is reported of each model: what `details.json` holds."""
+    pairs = trials.pairs
     resampling = Resampling(settings.evaluate.resamples, settings.seed)
-    groups = report.attribute_masks(DATA / "list_attr_celeba.txt", judged, pairs["val"])
+    groups = report.attribute_masks(DATA / "list_attr_celeba.txt", trials.photos, pairs["val"])
     details = {
         name: report.model_report(model_scores, pairs, groups, resampling)
         for name, model_scores in scores.items()
@@ -104,12 +117,16 @@ def report_on(
 
 
 def write_metrics(details: dict[str, dict]) -> None:
-    """Write the six figures for DVC, all figures, and tables for people, which are printed too."""
-    six = {name: summary.six_figures(found["val"]) for name, found in details.items()}
+    """Write the figures for DVC, all figures, and tables for people, which are printed too."""
+    six = {name: summary.chosen(found["val"], summary.FIGURES) for name, found in details.items()}
     files.write_json(METRICS / "summary.json", six, indent=2)
+    on_cards = {name: {CARD: found[CARD]} for name, found in details.items()}
+    files.write_json(METRICS / "cards.json", on_cards, indent=2)
     files.write_json(METRICS / "details.json", details, indent=2)
     text = (
         f"{summary.models_table(details)}\n\n"
+        f"{summary.cards_said(**details[ENSEMBLE]['refusals'])}\n\n"
+        f"{summary.cards_table(details)}\n\n"
         "The ensemble with other weights, chosen on training people, scored like the models:\n\n"
         f"{summary.weightings_table(details[ENSEMBLE]['weightings'])}\n"
     )
@@ -121,58 +138,65 @@ def write_metrics(details: dict[str, dict]) -> None:
     print(f"\n{text}")
 
 
-def write_run(
-    scores: dict[str, ModelScores], judged: JudgedPhotos, pairs: VerificationPairs, seed: int
-) -> None:
+def write_run(scores: dict[str, ModelScores], trials: Trials, seed: int) -> None:
     """Write where this ran, and some thetas: they tell rounding from a change; see `drift.py`."""
     files.write_json(METRICS / "environment.json", environment.record(), indent=2)
     values = {name: model_scores.values["val"] for name, model_scores in scores.items()}
-    kept = rounding.thetas(values, np.array(judged.names)[pairs.photos], pairs.same, seed)
+    pairs = trials.pairs["val"]
+    kept = rounding.thetas(values, np.array(trials.photos.names)[pairs.photos], pairs.same, seed)
     tables.write(METRICS / "thetas.csv", kept)
 
 
 def write_plots(
     scores: dict[str, ModelScores],
     details: dict[str, dict],
-    pairs: VerificationPairs,
+    pairs: dict[str, VerificationPairs],
 ) -> None:
     """Write the tables of the plots of scores and decisions."""
-    points = []
-    for name, model_scores in scores.items():
-        points.append(plot_data.operating_points(model_scores.values["val"], pairs.same))
-        points[-1].insert(0, "model", name)
-    tables.write(PLOTS / "roc.csv", pd.concat(points))
-
-    theta = scores[ENSEMBLE].values["val"]
     threshold, accept_threshold, _ = scores[ENSEMBLE].thresholds
-    histogram = plot_data.histogram(theta, pairs.same, threshold, accept_threshold)
-    tables.write(PLOTS / "scores.csv", histogram)
-    confusion = plot_data.decisions(theta, pairs.same, accept_threshold)
+    for condition, curves, histogram in (
+        ("val", "roc.csv", "scores.csv"),
+        (CARD, "card_roc.csv", "card_scores.csv"),
+    ):
+        same = pairs[condition].same
+        tables.write(
+            PLOTS / curves,
+            plot_data.operating_points_by_model(
+                {name: found.values[condition] for name, found in scores.items()}, same
+            ),
+        )
+        theta = scores[ENSEMBLE].values[condition]
+        shown = plot_data.histogram(theta, same, threshold, accept_threshold)
+        tables.write(PLOTS / histogram, shown)
+    theta = scores[ENSEMBLE].values["val"]
+    confusion = plot_data.decisions(theta, pairs["val"].same, accept_threshold)
     tables.write(PLOTS / "confusion.csv", confusion)
     rates = {"all": details[ENSEMBLE]["val"]} | details[ENSEMBLE]["groups"]
     tables.write(PLOTS / "groups.csv", plot_data.group_rates(rates))
 
 
-def write_gallery(scores: ModelScores, judged: JudgedPhotos, pairs: VerificationPairs) -> None:
+def write_gallery(scores: ModelScores, trials: Trials) -> None:
     """Draw the ensemble's worst errors. The pictures show faces: never in git or a report."""
-    theta, limit = scores.values["val"], scores.thresholds.accept_threshold
-
-    def exhibit(i: int) -> gallery.Exhibit:
-        first, second = (
-            aligned_photos.decode_aligned(judged.read(judged.names[row])) for row in pairs.photos[i]
-        )
-        names = " ".join(judged.sources[row] for row in pairs.photos[i])
-        return gallery.Exhibit(first, second, f"theta {theta[i]:.3f}  {names}")
-
-    accepts, rejects = verification.worst(theta, pairs, limit, gallery.WORST_SHOWN)
+    limit = scores.thresholds.accept_threshold
     with files.replacing_folder(PLOTS / "gallery") as folder:
-        for kind, title, worst in (
-            ("false_accepts", f"{plot_data.DIFFERENT}, {plot_data.ACCEPTED}", accepts),
-            ("false_rejects", f"{plot_data.SAME}, {plot_data.REFUSED}", rejects),
-        ):
-            heading = f"{title.capitalize()} (theta, limit {limit:g}): the worst {len(worst)}"
-            picture = gallery.render(heading, [exhibit(i) for i in worst])
-            (folder / f"{kind}.png").write_bytes(aligned_photos.encode_png(picture))
+        for condition, start in (("val", ""), (CARD, "card_")):
+            theta, pairs = scores.values[condition], trials.pairs[condition]
+            accepts, rejects = verification.worst(theta, pairs, limit, gallery.WORST_SHOWN)
+            for kind, title, worst in (
+                ("false_accepts", f"{plot_data.DIFFERENT}, {plot_data.ACCEPTED}", accepts),
+                ("false_rejects", f"{plot_data.SAME}, {plot_data.REFUSED}", rejects),
+            ):
+                heading = f"{title.capitalize()} (theta, limit {limit:g}): the worst {len(worst)}"
+                shown = [exhibit(trials, pairs.photos[i], theta[i]) for i in worst]
+                picture = gallery.render(heading, shown)
+                (folder / f"{start}{kind}.png").write_bytes(aligned_photos.encode_png(picture))
+
+
+def exhibit(trials: Trials, pair: np.ndarray, theta: float) -> gallery.Exhibit:
+    """The faces of a pair (2,) of rows, and what is said of them."""
+    first, second = (aligned_photos.decode_aligned(trials.read(row)) for row in pair)
+    names = " ".join(trials.source(row) for row in pair)
+    return gallery.Exhibit(first, second, f"theta {theta:.3f}  {names}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from faceverify.runs import comparison, dvc_yaml, script
 from faceverify.runs.revisions import check, parsed, run, succeeds
 
 HEAD = "HEAD"
-METRICS, DETAILS = "metrics/summary.json", "metrics/details.json"
+METRICS, CARDS, DETAILS = "metrics/summary.json", "metrics/cards.json", "metrics/details.json"
 PAGE = Path(".cache/review")  # git ignores it
 
 
@@ -35,6 +35,7 @@ def main() -> None:
         sections = {
             "Parameters": parameters_section(base),
             "Metrics": metrics_section(base),
+            "Metrics on cards": cards_section(base),
             "Groups": fairness_section(base),
             "Data and models": data_section(base),
             "Plots": plots_section(base),
@@ -73,7 +74,21 @@ def metrics_section(base: str) -> str:
     old, new = (parsed(rev, METRICS, json.loads, summary.FIGURES_BY_NAME) for rev in (base, HEAD))
     if old == new:
         return f"No figure differs in `{METRICS}`."
-    return comparison.figures_table(old, new)
+    return comparison.figures_table(old, new, summary.FIGURES)
+
+
+def cards_section(base: str) -> str:
+    """The figures with the first photo on a card that differ; nothing where there are none."""
+    old, new = (figures_on_cards(rev) for rev in (base, HEAD))
+    if old == new:
+        return f"No figure differs in `{CARDS}`." if new else ""
+    return comparison.figures_table(old, new, summary.CARD_FIGURES)
+
+
+def figures_on_cards(rev: str) -> dict[str, summary.Figures]:
+    """Each model's figures on cards at a revision."""
+    found = parsed(rev, CARDS, json.loads, summary.CARD_FIGURES_BY_NAME)
+    return {model: figures[summary.CARD] for model, figures in found.items()}
 
 
 def fairness_section(base: str) -> str:

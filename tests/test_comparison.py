@@ -59,7 +59,7 @@ def test_a_change_takes_the_halves_of_the_intervals_that_face_each_other():
 )
 def test_a_figure_that_changed_has_a_row_with_a_verdict(name, old, new, expected):
     before, after = (figures(**{name: (value, 0.05)}) for value in (old, new))
-    table = comparison.figures_table({"ja": before}, {"ja": after})
+    table = comparison.figures_table({"ja": before}, {"ja": after}, FIGURES)
     header, _, (model, figure, *_, verdict) = rows(table)
     assert header == ["model", "figure", "before", "after", "change", ""]
     assert (model, figure, verdict) == ("ja", name, expected)
@@ -67,14 +67,14 @@ def test_a_figure_that_changed_has_a_row_with_a_verdict(name, old, new, expected
 
 
 def test_a_figure_whose_interval_alone_moved_is_a_change():
-    table = comparison.figures_table({"ja": figures()}, {"ja": figures(auc=(0.8, 0.06))})
+    table = comparison.figures_table({"ja": figures()}, {"ja": figures(auc=(0.8, 0.06))}, FIGURES)
     assert [row[1] for row in rows(table)[2:]] == ["auc"]
     assert "| +0.000 [-0.078, +0.078] | within noise |" in table
 
 
 def test_models_that_come_and_go_are_named():
     table = comparison.figures_table(
-        {"ja": figures(), "mar": figures()}, {"ja": figures(), "eka": figures()}
+        {"ja": figures(), "mar": figures()}, {"ja": figures(), "eka": figures()}, FIGURES
     )
     assert table == "New: eka.\n\nGone: mar.\n\n6 figures are unchanged."
 

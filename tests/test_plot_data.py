@@ -111,5 +111,5 @@ def test_an_interval_is_shown_with_three_decimals_or_not_at_all():
 
 def test_a_summary_has_six_figures_with_their_ends_in_order():
     figures = {f"{n}{e}": 0.5 for n in ("other", *summary.FIGURES) for e in summary.ENDS}
-    assert len(summary.six_figures(figures)) == 18
-    assert "other" not in summary.six_figures(figures)
+    assert len(summary.chosen(figures, summary.FIGURES)) == 18
+    assert "other" not in summary.chosen(figures, summary.FIGURES)

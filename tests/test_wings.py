@@ -21,7 +21,7 @@ BELOW = {
     "data": ("base", "faces"),
     "model": ("base", "faces", "data"),
     "verify": ("base", "faces"),
-    "evaluation": ("base", "faces", "data", "model", "verify"),
+    "evaluation": ("base", "faces", "cards", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
     "judge": ("base", "faces", "verify", "cards", "evaluation"),
     "runs": ("base", "faces", "cards", "data", "model", "evaluation", "audit", "verify"),

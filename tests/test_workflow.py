@@ -142,7 +142,8 @@ def test_the_summary_has_six_figures_a_model_with_intervals(clone):
     expected = {f"{name}{end}" for name in figures for end in ("", "_low", "_high")}
     assert set(summary(clone)) == MEMBERS | {"ensemble", "dlib"}
     assert all(set(report) == expected for report in summary(clone).values())
-    models, _, weightings, _ = (clone.folder / "metrics/summary.md").read_text().split("\n\n")
+    text = (clone.folder / "metrics/summary.md").read_text()
+    models, _, _, _, weightings, _ = text.split("\n\n")
     rows = models.splitlines()[2:]
     assert {row.split(" | ")[0].removeprefix("| ") for row in rows} == set(summary(clone))
     best = summary(clone)["dlib"]

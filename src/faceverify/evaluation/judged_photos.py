@@ -28,6 +28,36 @@ class JudgedPhotos(NamedTuple):
             return aligned_photos.read(self.folder, name)
 
 
+class Trials(NamedTuple):
+    """All that models are judged on.
+
+    `pairs`: of SPLITS, and as `summary.CARD` those of val with their first photos on cards. Rows
+    are those of `photos` and then of `card_faces`, which were found on the cards.
+    """
+
+    photos: JudgedPhotos
+    card_faces: JudgedPhotos
+    pairs: dict[str, verification.VerificationPairs]
+
+    def parts(self) -> list[JudgedPhotos]:
+        """The photos, and the faces on cards where any was found."""
+        return [self.photos, *([self.card_faces] if self.card_faces.names else [])]
+
+    def read(self, row: int) -> bytes:
+        """The encoded bytes of a photo, or of a face found on a card."""
+        part, place = self._place(row)
+        return part.read(part.names[place])
+
+    def source(self, row: int) -> str:
+        """The name of the original photo, also where its card is meant."""
+        part, place = self._place(row)
+        return part.sources[place]
+
+    def _place(self, row: int) -> tuple[JudgedPhotos, int]:
+        behind = row - len(self.photos.names)
+        return (self.photos, row) if behind < 0 else (self.card_faces, behind)
+
+
 def load_pairs(
     prepared: Path, genuine_per_identity: int | None, seed: int
 ) -> tuple[JudgedPhotos, dict[str, verification.VerificationPairs]]:

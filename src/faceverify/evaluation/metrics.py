@@ -185,6 +185,23 @@ def measure(
     return flat(with_intervals(figures, identities[ranking.order], resampling))
 
 
+def share(
+    name: str, mask: np.ndarray, same: np.ndarray, identities: np.ndarray, resampling: Resampling
+) -> dict[str, float | None]:
+    """The share of pairs that a mask (P,) marks, as `name`, with `_low` and `_high`.
+
+    The rest is as for `measure`.
+    """
+    same = _checked_mask(same, len(mask), "same")
+    order = np.argsort(~same, kind="stable")  # the genuine pairs first
+    marked = np.asarray(mask, bool)[order].astype(int)
+
+    def figures(weights: np.ndarray) -> FiguresByRow:
+        return {name: _ratio(weights @ marked, weights.sum(axis=1))}
+
+    return flat(with_intervals(figures, _checked_identities(identities, same)[order], resampling))
+
+
 def auc_difference(
     scores: np.ndarray,
     others: np.ndarray,

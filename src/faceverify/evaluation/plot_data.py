@@ -10,6 +10,7 @@ from faceverify.base.errors import MadeFileError
 from faceverify.base.files import content, read_json
 from faceverify.evaluation import metrics
 from faceverify.evaluation.summary import ENDS
+from faceverify.evaluation.verification import NO_ANSWER
 
 POINTS, BINS = 100, 40
 KINDS = ("genuine", "impostor")
@@ -48,6 +49,15 @@ def operating_points(scores: np.ndarray, same: np.ndarray) -> pd.DataFrame:
     ).round(6)
 
 
+def operating_points_by_model(scores: Mapping[str, np.ndarray], same: np.ndarray) -> pd.DataFrame:
+    """The `operating_points` of several models on the same pairs, with a first column `model`."""
+    parts = []
+    for name, values in scores.items():
+        parts.append(operating_points(values, same))
+        parts[-1].insert(0, "model", name)
+    return pd.concat(parts)
+
+
 def _within(rates: np.ndarray, pairs: int) -> np.ndarray:
     return np.clip(rates, 0.5 / pairs, 1 - 0.5 / pairs)
 
@@ -58,9 +68,10 @@ def histogram(
     """The histogram of the scores, in BINS bins from 0 on, of genuine and of impostor pairs.
 
     Columns: `start` and `end` of the bin, `kind` of KINDS, `share` of that kind in [0, 1], and both
-    thresholds.
+    thresholds. Pairs without an answer count in the shares and are in no bin.
     """
-    edges = np.linspace(0, np.max(scores, initial=accept_threshold), BINS + 1)
+    answered = scores[scores < NO_ANSWER]
+    edges = np.linspace(0, np.max(answered, initial=accept_threshold), BINS + 1)
     parts = [
         pd.DataFrame(
             {

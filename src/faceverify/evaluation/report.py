@@ -11,9 +11,14 @@ from faceverify.data import annotations
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.evaluation import fairness, metrics, summary, verification, weighting
 from faceverify.evaluation.bootstrap import Resampling
-from faceverify.evaluation.judged_photos import SPLITS, JudgedPhotos, member_outputs
+from faceverify.evaluation.judged_photos import (
+    SPLITS,
+    JudgedPhotos,
+    Trials,
+    member_outputs,
+)
 from faceverify.evaluation.metrics import Thresholds
-from faceverify.evaluation.summary import BASELINE, ENSEMBLE
+from faceverify.evaluation.summary import BASELINE, CARD, ENSEMBLE
 from faceverify.evaluation.verification import VerificationPairs
 from faceverify.faces import dlib_descriptor
 from faceverify.faces.landmarks import interocular_distance, unflatten
@@ -22,16 +27,16 @@ from faceverify.model.store import TrainedModel
 # CelebA's attributes by which pairs are grouped, see `fairness`.
 GROUPED_BY = ("Male", "Young", "Pale_Skin", "Eyeglasses")
 
-# Split -> its pairs.
+# Split, or CARD -> its pairs.
 SplitPairs = Mapping[str, VerificationPairs]
 # threshold and accept_threshold, see `Thresholds`.
 SetThresholds = tuple[float, float]
 
 
 class ModelScores(NamedTuple):
-    """A model's scores of the pairs of both splits, its thresholds, and its landmark error."""
+    """A model's scores of the pairs, its thresholds, and its landmark error."""
 
-    values: dict[str, np.ndarray]  # split -> (P,); low means same person
+    values: dict[str, np.ndarray]  # split, or CARD -> (P,); low means same person
     thresholds: Thresholds
     landmark_error: dict[str, float] | None  # by split, in inter-ocular distances
 
@@ -42,24 +47,26 @@ def score_splits(
     thresholds: SetThresholds,
     landmark_error: dict[str, float] | None = None,
 ) -> ModelScores:
-    """Score both splits; the fitted threshold comes from train, whose people are not in val."""
-    values = {split: score(split) for split in SPLITS}
+    """Score all pairs; the fitted threshold comes from train, whose people are not in val."""
+    values = {split: score(split) for split in pairs}
     fitted = metrics.fitted_threshold(values["train"], pairs["train"].same)
     return ModelScores(values, Thresholds(*thresholds, fitted), landmark_error)
 
 
 def member_scores(
     trained: TrainedModel,
-    judged: JudgedPhotos,
-    pairs: SplitPairs,
+    trials: Trials,
     limits: LandmarkRange,
     thresholds: SetThresholds,
     cache: Path,
 ) -> ModelScores:
-    """theta of a member for all pairs, and the distance of its landmarks from dlib's."""
-    tails, predicted = member_outputs(trained, judged, cache)
-    truth, guess = unflatten(judged.landmarks), unflatten(limits.denormalize(predicted))
+    """theta of a member for all pairs, and the distance of its landmarks from dlib's on photos."""
+    outputs = [member_outputs(trained, part, cache) for part in trials.parts()]
+    tails = np.concatenate([part_tails for part_tails, _ in outputs])
+    predicted = outputs[0][1]
+    truth, guess = unflatten(trials.photos.landmarks), unflatten(limits.denormalize(predicted))
     distances = np.linalg.norm(guess - truth, axis=-1).mean(axis=-1) / interocular_distance(truth)
+    pairs = trials.pairs
     return score_splits(
         lambda split: verification.thetas(tails, pairs[split].photos),
         pairs,
@@ -83,23 +90,27 @@ def ensemble_scores(
 
 
 def baseline_scores(
-    judged: JudgedPhotos, pairs: SplitPairs, descriptor_model: Path, cache: Path, workers: str
+    trials: Trials, descriptor_model: Path, cache: Path, workers: str
 ) -> ModelScores:
     """Distances of dlib's descriptors, with dlib's own threshold in place of the set ones.
 
     `descriptor_model` is dlib's published network, `cache` the folder where descriptors are kept,
     `workers` who computes them, see `base.workers`.
     """
-    described = dlib_descriptor.descriptors(
-        [judged.folder / name for name in judged.names],
-        judged.landmarks.tolist(),
-        descriptor_model,
-        cache,
-        workers,
-    )
+    described = [
+        dlib_descriptor.descriptors(
+            [part.folder / name for name in part.names],
+            part.landmarks.tolist(),
+            descriptor_model,
+            cache,
+            workers,
+        )
+        for part in trials.parts()
+    ]
+    rows = np.concatenate(described)
     return score_splits(
-        lambda split: verification.distances(described, pairs[split].photos),
-        pairs,
+        lambda split: verification.distances(rows, trials.pairs[split].photos),
+        trials.pairs,
         (dlib_descriptor.THRESHOLD, dlib_descriptor.THRESHOLD),
     )
 
@@ -131,7 +142,7 @@ def model_report(
     groups: Mapping[str, np.ndarray],
     resampling: Resampling,
 ) -> dict:
-    """All figures of one model: thresholds, each split's figures, and the rates by group of val."""
+    """All figures of one model: thresholds, those of each split and of cards, rates by group."""
     report = {key: round(value, 6) for key, value in scores.thresholds._asdict().items()}
     if scores.landmark_error:
         report["landmark_error"] = {k: round(v, 6) for k, v in scores.landmark_error.items()}
@@ -147,6 +158,8 @@ def model_report(
     # The fitted threshold was chosen on the train pairs: no figure of theirs may use it.
     for end in summary.ENDS:
         del report["train"][f"accuracy_fitted{end}"]
+    if CARD in pairs:
+        report[CARD] = card_figures(scores, pairs[CARD], resampling)
     report["groups"] = metrics.group_error_rates(
         scores.values["val"],
         pairs["val"].same,
@@ -156,6 +169,17 @@ def model_report(
         resampling,
     )
     return report
+
+
+def card_figures(
+    scores: ModelScores, pairs: VerificationPairs, resampling: Resampling
+) -> dict[str, float | None]:
+    """CARD_FIGURES of a model, each with its interval."""
+    asked = pairs.same, pairs.identities
+    figures = metrics.measure(scores.values[CARD], *asked, scores.thresholds, resampling)
+    silent = (pairs.photos == verification.NO_PHOTO).any(axis=1)
+    figures |= metrics.share("no_answer", silent, *asked, resampling)
+    return summary.chosen(figures, summary.CARD_FIGURES)
 
 
 def compare_with_baseline(reports: dict[str, dict]) -> None:
@@ -193,7 +217,7 @@ def weightings(
             ensemble.values["val"], theta, part.same, part.identities, resampling
         )
         rounded = {member: round(weight, 6) for member, weight in weights.items()}
-        report[name] = {"weights": rounded} | summary.six_figures(figures) | difference
+        report[name] = {"weights": rounded} | summary.chosen(figures, summary.FIGURES) | difference
     return report
 
 

@@ -1,6 +1,6 @@
-"""The six figures that people compare, and the tables that show them."""
+"""The figures that people compare, six for each condition, and the tables that show them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import Field
 
@@ -8,6 +8,8 @@ from faceverify.base.schema import Finite, Part
 
 # How reports name the ensemble and dlib's descriptor, beside the members.
 ENSEMBLE, BASELINE = "ensemble", "dlib"
+# And the condition in which the first photo of each pair of val is on a card.
+CARD = "card"
 # Name of a figure -> whether more of it is better. Each comes with _low and _high.
 MORE_IS_BETTER = {
     "accuracy": True,
@@ -16,14 +18,29 @@ MORE_IS_BETTER = {
     "eer": False,
     "fmr": False,
     "fnmr": False,
+    "no_answer": False,
+    "tar_at_fmr_1pct": True,
+    "tar_at_fmr_0.1pct": True,
 }
-FIGURES = tuple(MORE_IS_BETTER)
+# Of photo against photo, and of card against photo.
+FIGURES = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
+CARD_FIGURES = ("no_answer", "fmr", "fnmr", "auc", "tar_at_fmr_1pct", "tar_at_fmr_0.1pct")
 ENDS = ("", "_low", "_high")  # a figure, and the ends of its 95% interval
 
 # A figure, or nothing where it is undefined.
 Figures = Mapping[str, float | None]
 # The same by model or by group, for `schema.check`.
 FIGURES_BY_NAME = dict[str, dict[str, Finite | None]]
+
+
+class OnCards(Part):
+    """A model's figures in `cards.json`."""
+
+    card: dict[str, Finite | None]
+
+
+# What `cards.json` holds, for `schema.check`.
+CARD_FIGURES_BY_NAME = dict[str, OnCards]
 
 
 class Contrast(Part):
@@ -59,9 +76,9 @@ class EnsembleDetails(Part):
     ensemble: ModelReport | None = None
 
 
-def six_figures(figures: Figures) -> dict[str, float | None]:
-    """FIGURES out of all of a model's figures, with the ends of their intervals."""
-    return {f"{name}{end}": figures[f"{name}{end}"] for name in FIGURES for end in ENDS}
+def chosen(figures: Figures, names: Iterable[str]) -> dict[str, float | None]:
+    """Some of a model's figures, with the ends of their intervals."""
+    return {f"{name}{end}": figures[f"{name}{end}"] for name in names for end in ENDS}
 
 
 def interval(figures: Figures, name: str, sign: str = "") -> str:
@@ -93,6 +110,25 @@ def models_table(reports: Mapping[str, Mapping]) -> str:
         for name, report in reports.items()
     ]
     return markdown(["model", *FIGURES, f"loses to {BASELINE} in"], rows)
+
+
+def cards_said(cards: int, reasons: Mapping[str, int]) -> str:
+    """What the condition "card" is, and how many of its cards have no answer, by reason."""
+    said = ", ".join(f"{code} {count}" for code, count in reasons.items())
+    return (
+        "With the first photo of each pair on a simulated identity card that a phone has "
+        f"photographed; no answer counts as a refusal. Of {cards} cards "
+        f"{sum(reasons.values())} have none{f' ({said})' if said else ''}:"
+    )
+
+
+def cards_table(reports: Mapping[str, Mapping]) -> str:
+    """A Markdown table of each model's CARD_FIGURES."""
+    rows = [
+        [name, *(interval(report[CARD], figure) for figure in CARD_FIGURES)]
+        for name, report in reports.items()
+    ]
+    return markdown(["model", *CARD_FIGURES], rows)
 
 
 def weightings_table(report: Mapping[str, Mapping]) -> str:

@@ -1,7 +1,7 @@
 """Verification pairs, their scores by theta or by dlib's descriptors, and their worst errors."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,9 @@ from keras import ops
 from faceverify.model.network import angle
 
 SCORED_AT_ONCE = 65_536  # pairs; bounds the memory
+# In place of a photo's row: there was no usable photo. Such a pair is refused, whatever the
+# threshold: its score is above every theta and every distance of descriptors.
+NO_PHOTO, NO_ANSWER = -1, 4.0
 
 
 class VerificationPairs(NamedTuple):
@@ -65,28 +68,32 @@ def _impostors(identities: np.ndarray, wanted: int, rng: np.random.Generator) ->
 
 
 def thetas(tails: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """theta in radians, (P,), of pairs (P, 2) of rows of `tails` (n, units)."""
-    if len(pairs) == 0:
-        return np.empty(0)
-    parts = [
-        ops.convert_to_numpy(angle(tails[part[:, 0]], tails[part[:, 1]])) for part in _parts(pairs)
-    ]
-    return np.concatenate(parts).astype(np.float64)
+    """theta in radians, (P,), of pairs (P, 2) of rows of `tails` (n, units).
+
+    NO_ANSWER for NO_PHOTO.
+    """
+    return _scored(tails, pairs, lambda a, b: ops.convert_to_numpy(angle(a, b)))
 
 
 def distances(descriptors: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Euclidean distance, (P,), of pairs (P, 2) of rows of `descriptors` (n, numbers)."""
-    parts = [
-        np.linalg.norm(descriptors[part[:, 0]] - descriptors[part[:, 1]], axis=1)
-        for part in _parts(pairs)
-    ]
-    return np.concatenate(parts).astype(np.float64)
+    """Euclidean distance, (P,), of pairs (P, 2) of rows of `descriptors` (n, numbers).
+
+    NO_ANSWER for NO_PHOTO.
+    """
+    return _scored(descriptors, pairs, lambda a, b: np.linalg.norm(a - b, axis=1))
 
 
-def _parts(pairs: np.ndarray) -> list[np.ndarray]:
-    """The pairs in parts of at most SCORED_AT_ONCE; one empty part where there are none."""
-    starts = range(0, max(len(pairs), 1), SCORED_AT_ONCE)
-    return [pairs[start : start + SCORED_AT_ONCE] for start in starts]
+def _scored(
+    rows: np.ndarray, pairs: np.ndarray, score: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """The score, float64 (P,), of the rows of each pair; SCORED_AT_ONCE pairs at once."""
+    scores = np.full(len(pairs), NO_ANSWER)
+    there = np.flatnonzero((pairs != NO_PHOTO).all(axis=1))
+    for start in range(0, len(there), SCORED_AT_ONCE):
+        part = there[start : start + SCORED_AT_ONCE]
+        first, second = pairs[part].T
+        scores[part] = score(rows[first], rows[second])
+    return scores
 
 
 def attribute_groups(present: np.ndarray, name: str) -> dict[str, np.ndarray]:
@@ -106,9 +113,10 @@ def worst(
 ) -> tuple[Sequence[int], Sequence[int]]:
     """The worst false accepts and the worst false rejects, as places of pairs, worst first.
 
-    `scores` (P,) below `threshold` accept; there are at most `count` of each.
+    `scores` (P,) below `threshold` accept; there are at most `count` of each. A pair without an
+    answer is none of them.
     """
     ascending = np.argsort(scores, kind="stable")
     accepts = [i for i in ascending if not pairs.same[i] and scores[i] < threshold]
-    rejects = [i for i in ascending[::-1] if pairs.same[i] and scores[i] >= threshold]
+    rejects = [i for i in ascending[::-1] if pairs.same[i] and threshold <= scores[i] < NO_ANSWER]
     return accepts[:count], rejects[:count]

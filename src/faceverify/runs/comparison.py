@@ -1,13 +1,13 @@
 """What differs between two revisions, for a reviewer: figures against their noise, and data."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from faceverify.base.schema import Part
-from faceverify.evaluation.summary import ENDS, FIGURES, MORE_IS_BETTER, Figures, interval, markdown
+from faceverify.evaluation.summary import ENDS, MORE_IS_BETTER, Figures, interval, markdown
 
 NOISE, UNKNOWN = "within noise", "no interval"
 PACKAGES = "packages.yaml"
@@ -76,11 +76,13 @@ def verdict(grown: Figures, name: str) -> str:
     return f"{arrow} {NOISE if low <= 0 <= high else word}"
 
 
-def figures_table(old: Mapping[str, Figures], new: Mapping[str, Figures]) -> str:
-    """The figures that changed, a row each, and the models that came or went."""
+def figures_table(
+    old: Mapping[str, Figures], new: Mapping[str, Figures], names: Sequence[str]
+) -> str:
+    """The figures of these names that changed, a row each, and the models that came or went."""
     rows, equal = [], 0
     for model in new:
-        for name in FIGURES if model in old else ():
+        for name in names if model in old else ():
             if all(old[model].get(f"{name}{e}") == new[model].get(f"{name}{e}") for e in ENDS):
                 equal += 1
                 continue

@@ -113,6 +113,12 @@ def scores() -> str:
     )
 
 
+def card_scores() -> str:
+    """What the condition "card" is, and the table of the models' figures in it."""
+    _, said, table, _ = pages.read(METRICS / "summary.md").split("\n\n", 3)
+    return f"{said}\n\n{table}"
+
+
 def card() -> str:
     """What the model card says of a run: the decision, the people, the figures, the app's file."""
     settings = parameters.load(Path("params.yaml"))
@@ -265,6 +271,7 @@ def _checked(path: Path, kind: type[Kind]) -> Kind:
 PAGES: dict[Path, dict[str, Callable[[], str | None]]] = {
     Path("README.md"): {
         "scores": scores,
+        "card scores": card_scores,
         "unseen people": unseen_people,
         "tower auc": tower_auc,
         "example": example,

@@ -1,0 +1,151 @@
+"""The condition "card": the first photo of each pair is a phone's photo of a printed card.
+
+Each card goes through the face search, the quality checks and the alignment of `verify`, as a
+user's would.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from faceverify.base.digests import sha256
+from faceverify.base.errors import InputError
+from faceverify.base.files import replacing_folder
+from faceverify.base.row_store import RowStore
+from faceverify.base.schema import Capture
+from faceverify.base.workers import results
+from faceverify.cards import phone
+from faceverify.cards.effects import Effects
+from faceverify.evaluation.judged_photos import JudgedPhotos
+from faceverify.evaluation.verification import NO_PHOTO, VerificationPairs
+from faceverify.faces.aligned_photos import decode_aligned, encode_png
+from faceverify.faces.alignment import alignment_matrix
+from faceverify.faces.landmarks import flatten
+from faceverify.verify import camera_photos
+from faceverify.verify.capture import find_face
+from faceverify.verify.refusals import CaptureError
+
+# Change this when a card, or what is found on it, is another for the same photo.
+FORMAT = "1"
+
+
+class Cards(NamedTuple):
+    """What decides the cards, and whether a face on one can be used."""
+
+    effects: Effects
+    seed: int
+    landmark_model: Path  # dlib's 68-point model
+    limits: Capture
+
+
+class CardFace(NamedTuple):
+    """What `verify` found on a card: an aligned face and its landmarks, or why there is none."""
+
+    refusal: str  # the code of a CaptureError, or empty
+    aligned: bytes  # PNG
+    landmarks: np.ndarray  # int32 (136,) pixels of the aligned face: the 68 x's, then the 68 y's
+
+
+class CardPairs(NamedTuple):
+    """Pairs with cards in place of their first photos.
+
+    `faces`: what was found on the cards, as aligned photos. `pairs`: the pairs, whose rows are
+    those of the judged photos with these faces behind them, NO_PHOTO for a card without an answer.
+    `cards`: how many cards there are. `refusals`: why cards have no answer, code -> how many.
+    """
+
+    faces: JudgedPhotos
+    pairs: VerificationPairs
+    cards: int
+    refusals: dict[str, int]
+
+
+def put_on_cards(
+    judged: JudgedPhotos, pairs: VerificationPairs, cards: Cards, cache: Path, workers: str
+) -> CardPairs:
+    """Put the first photo of each pair on a card and look for the face there.
+
+    `cache` is the folder where what was found on each card is kept, under the hash of all that
+    decides it; `workers` is who looks, see `base.workers`. Raises InputError for a cache that is
+    damaged, and as `results` does.
+    """
+    firsts, first_of = np.unique(pairs.photos[:, 0], return_inverse=True)
+    folder, found, codes = cache / "card-faces", [], []
+    with replacing_folder(folder) as temporary:
+        for row, face in zip(firsts, _faces(judged, firsts, cards, cache, workers), strict=True):
+            codes.append(face.refusal)
+            if not face.refusal:
+                (temporary / f"{row}.png").write_bytes(face.aligned)
+                found.append(face.landmarks)
+    answered = np.array([not code for code in codes], bool)
+    places = np.where(answered, len(judged.names) + np.cumsum(answered) - 1, NO_PHOTO)
+    photos = np.stack([places[first_of.reshape(-1)], pairs.photos[:, 1]], axis=1)
+    refusals = {code: codes.count(code) for code in sorted({*codes} - {""})}
+    faces = _as_photos(folder, judged, firsts[answered], found)
+    return CardPairs(faces, pairs._replace(photos=photos), len(firsts), refusals)
+
+
+def _faces(
+    judged: JudgedPhotos, rows: np.ndarray, cards: Cards, cache: Path, workers: str
+) -> Iterator[CardFace]:
+    """What is on the card of each photo, one after the other: from the cache where it is known."""
+    made_by = f"{FORMAT} {cards.effects.model_dump_json()} {cards.limits.model_dump_json()}"
+    made_by += f" {cards.seed} {sha256(cards.landmark_model)} OpenCV {cv2.__version__}"
+    file = cache / f"cards-{sha256(made_by)}.sqlite"
+    cache.mkdir(parents=True, exist_ok=True)
+    sources = [judged.sources[row] for row in rows]
+    paths = [judged.folder / judged.names[row] for row in rows]
+    keys = [(sha256(source, path),) for source, path in zip(sources, paths, strict=True)]
+    try:
+        with closing(RowStore(file, made_by, ("photo",), ("refusal", "face", "points"))) as store:
+            store.expect(keys)
+            waiting = set(store.waiting())
+            new = [i for i, key in enumerate(keys) if key in waiting]
+            jobs = (joblib.delayed(face_on_card)(paths[i], sources[i], cards) for i in new)
+            made = results(jobs, workers)
+            bar = tqdm(made, "Photos of cards", len(new), unit="card", disable=None)
+            for i, face in zip(new, bar, strict=True):
+                points = face.landmarks.astype("<i4").tobytes()
+                store.put([(*keys[i], face.refusal, face.aligned, points)])
+            for key, source in zip(keys, sources, strict=True):
+                refusal, aligned, points = store.get(key, source)
+                yield CardFace(refusal, aligned, np.frombuffer(points, "<i4"))
+    except sqlite3.Error as error:
+        raise InputError(f"{file}: {error}; remove it and run the same command again") from None
+
+
+def face_on_card(photo: Path, source: str, cards: Cards) -> CardFace:
+    """Print a face on a card, photograph it, and look for it as `verify` does.
+
+    `photo` is an aligned photo's file and `source` the name that its card is drawn from.
+    """
+    printed = decode_aligned(photo.read_bytes())
+    seen = phone.photographed_card(printed, cards.effects, cards.seed, source)
+    try:
+        decoded = camera_photos.decode(seen)
+        face = find_face(decoded, cards.landmark_model, cards.limits, any_side=True)
+    except CaptureError as error:
+        return CardFace(error.code, b"", np.empty(0, np.int32))
+    matrix = alignment_matrix(face.points)
+    points = np.rint(face.points @ matrix[:, :2].T + matrix[:, 2]).astype(np.int32)
+    return CardFace("", encode_png(face.aligned), np.array(flatten(points), np.int32))
+
+
+def _as_photos(
+    folder: Path, judged: JudgedPhotos, rows: np.ndarray, landmarks: Sequence[np.ndarray]
+) -> JudgedPhotos:
+    """Faces found on the cards of some photos, which lie in `folder` by the photos' rows."""
+    return JudgedPhotos(
+        folder,
+        [f"{row}.png" for row in rows],
+        judged.identities[rows],
+        [judged.sources[row] for row in rows],
+        np.array(landmarks, int).reshape(len(rows), judged.landmarks.shape[1]),
+    )
