@@ -28,7 +28,7 @@ from faceverify.evaluation import (
     verification,
 )
 from faceverify.evaluation.bootstrap import Resampling
-from faceverify.evaluation.card_condition import Cards
+from faceverify.evaluation.card_faces import Cards
 from faceverify.evaluation.judged_photos import Trials, load_pairs
 from faceverify.evaluation.report import ModelScores
 from faceverify.evaluation.summary import BASELINE, CARD, ENSEMBLE

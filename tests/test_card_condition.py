@@ -1,5 +1,8 @@
 """Photos on cards: what is found there, how it is kept, and what no answer counts for."""
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ from faceverify.base.workers import LOCAL
 from faceverify.cards.phone import photographed_card
 from faceverify.evaluation import card_condition, report, summary, verification
 from faceverify.evaluation.bootstrap import Resampling
-from faceverify.evaluation.card_condition import Cards, put_on_cards
+from faceverify.evaluation.card_condition import put_on_cards
+from faceverify.evaluation.card_faces import Cards, face_on_card
 from faceverify.evaluation.judged_photos import JudgedPhotos, Trials
 from faceverify.evaluation.metrics import Thresholds
 from faceverify.evaluation.summary import CARD
@@ -83,7 +87,7 @@ def test_a_card_is_seen_as_verify_sees_a_users_photo(judged, cards):
     for name in judged.names[:3]:
         photo = aligned_photos.decode_aligned(judged.read(name))
         taken = photographed_card(photo, cards.effects, cards.seed, name)
-        seen = card_condition.face_on_card(judged.folder / name, name, cards)
+        seen = face_on_card(judged.folder / name, name, cards)
         try:
             face = find_face(
                 camera_photos.decode(taken), cards.landmark_model, cards.limits, any_side=True
@@ -166,18 +170,16 @@ def test_a_changed_photo_is_looked_at_again(judged, pairs, cards, looks, tmp_pat
 
 
 def test_a_stopped_run_goes_on_where_it_was(judged, pairs, cards, looks, monkeypatch, tmp_path):
-    made = card_condition.face_on_card
-
     def stopped(photo, source, cards):
         if len(looks) == 3:
             raise KeyboardInterrupt
-        return made(photo, source, cards)
+        return face_on_card(photo, source, cards)
 
     monkeypatch.setattr(card_condition, "face_on_card", stopped)
     with pytest.raises(KeyboardInterrupt):
         put_on_cards(judged, pairs, cards, tmp_path, LOCAL)
     assert [path.suffix for path in tmp_path.iterdir()] == [".sqlite"]  # nothing half-written
-    monkeypatch.setattr(card_condition, "face_on_card", made)
+    monkeypatch.setattr(card_condition, "face_on_card", face_on_card)
     looks.clear()
     put_on_cards(judged, pairs, cards, tmp_path, LOCAL)
     assert len(looks) == PEOPLE - 2
@@ -227,6 +229,13 @@ def test_a_pair_without_an_answer_counts_as_refused():
     assert (figures["fnmr"], figures["fmr"]) == (pytest.approx(3 / 10), pytest.approx(1 / 10))
     assert figures["no_answer_low"] <= figures["no_answer"] <= figures["no_answer_high"]
     assert figures["tar_at_fmr_1pct"] is None  # too few impostor pairs to say
+
+
+def test_the_processes_that_look_at_cards_do_not_load_tensorflow():
+    code = (
+        "import sys, faceverify.evaluation.card_faces as c; sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src").returncode == 0
 
 
 def test_what_is_said_of_the_cards():

@@ -17,6 +17,15 @@ VERIFIER = Path("models/verifier.json")
 # Two people of the sample.
 EXAMPLE = "python src/verify.py data/img_align_celeba/000001.png data/img_align_celeba/000032.png"
 
+# Figure -> what it is called in the tables of real people.
+SAME_PEOPLE = {
+    "no_answer": "no answer",
+    "fnmr": "refused at the threshold",
+    "tar_at_fmr_1pct": "accepted at FMR 1%",
+    "tar_at_fmr_0.1pct": "accepted at FMR 0.1%",
+    "auc": "AUC",
+}
+
 Kind = TypeVar("Kind", bound=schema.Part)
 
 
@@ -93,6 +102,19 @@ class Steps(schema.Part):
     """What is shown of `benchmarks/results.json`."""
 
     figures: dict[str, Step]
+
+
+class JudgedSet(Pairs):
+    """A set of `benchmarks/real_people.json`: figures of each model, by condition."""
+
+    photo: dict[str, dict[str, schema.Finite | None]]
+    card: dict[str, dict[str, schema.Finite | None]]
+
+
+class RealPeople(schema.Part):
+    """What is shown of `benchmarks/real_people.json`."""
+
+    sets: dict[str, JudgedSet]
 
 
 class Unseen(schema.Part):
@@ -175,6 +197,42 @@ def verify_speeds() -> str:
         for name, speed in _checked(BENCHMARKS / "verify.json", Speeds).figures.items()
     ]
     return summary.markdown(["", "verify", "dlib alone"], rows)
+
+
+def false_matches(condition: str) -> str:
+    """A table of the share of different people that each model accepts, by set of photos."""
+    sets = _checked(BENCHMARKS / "real_people.json", RealPeople).sets
+    models = list(next(iter(sets.values())).photo)
+    rows = [
+        [name, f"{judged.people:,}", f"{judged.impostor:,}"]
+        + [_percent(getattr(judged, condition)[model], "fmr") for model in models]
+        for name, judged in sets.items()
+    ]
+    return summary.markdown(["different people of", "people", "pairs", *models], rows)
+
+
+def same_people(condition: str) -> str:
+    """A table of how each model does on the sets that have several photos of a person."""
+    sets = _checked(BENCHMARKS / "real_people.json", RealPeople).sets
+    models = list(next(iter(sets.values())).photo)
+    rows = [
+        [f"{name}, {judged.people} people, {judged.genuine:,} pairs", title]
+        + [_percent(getattr(judged, condition)[model], figure) for model in models]
+        for name, judged in sets.items()
+        if judged.genuine
+        for figure, title in SAME_PEOPLE.items()
+        if figure in getattr(judged, condition)[models[0]]
+    ]
+    return summary.markdown(["same people of", "figure", *models], rows)
+
+
+def _percent(figures: summary.Figures, name: str) -> str:
+    """A share in percent with its 95% interval, or "-" where it is undefined."""
+    value, low, high = (figures.get(f"{name}{end}") for end in summary.ENDS)
+    if value is None:
+        return "-"
+    ends = "" if None in (low, high) else f" [{100 * low:.3g}, {100 * high:.3g}]"
+    return f"{100 * value:.3g}{ends}"
 
 
 def step(name: str, text: str) -> str:
@@ -279,6 +337,12 @@ PAGES: dict[Path, dict[str, Callable[[], str | None]]] = {
     Path("docs/model_card.md"): {"card": card},
     Path("docs/app.md"): {"size": exported_size, "deltas": exported_deltas},
     Path("docs/measuring.md"): {"verify speeds": verify_speeds},
+    Path("docs/people.md"): {
+        "strangers, photo": partial(false_matches, "photo"),
+        "strangers, card": partial(false_matches, "card"),
+        "same people, photo": partial(same_people, "photo"),
+        "same people, card": partial(same_people, "card"),
+    },
     Path("docs/scale.md"): {
         "fine-tuning": partial(step, "fine-tuning, bfloat16", "{ours:.1f} photos/s in bfloat16"),
         "evaluating": partial(step, "evaluating 100,000 pairs", "{ours:.0f} s"),
