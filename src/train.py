@@ -24,7 +24,7 @@ from faceverify.base import digests, files
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.data.records import PairRecord, PairRecords
 from faceverify.model import features, network, store, training
-from faceverify.runs import environment, imports, lock, members, misfits, parameters, script
+from faceverify.runs import environment, imports, lock, members, model_settings, parameters, script
 
 PREPARED, CACHE = Path("prepared"), Path(".cache")
 
@@ -35,6 +35,7 @@ def main() -> None:
     everything = parameters.load(Path("params.yaml"))
     if member not in everything.members:
         raise errors.InputError(f"params.yaml has no member {member!r} in `members`")
+    model_settings.check(everything)  # all members', before the first of them trains for hours
     settings = everything.member(member)
     lock.claim(f"train-{member}")
 
@@ -42,10 +43,7 @@ def main() -> None:
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
     strategy = strategy_of_devices()
     # The brain is drawn from the shared seed, so that members with another one still share it.
-    try:
-        trained = build(settings, everything.seed, strategy)
-    except errors.InputError as error:
-        raise misfits.explained(everything, error) from None
+    trained = build(settings, everything.seed, strategy)
     siamese = build_siamese(settings, trained, strategy, limits)
     inputs = photo_inputs
     if not settings.model.brain_trainable:

@@ -55,11 +55,7 @@ def build_brain(
     Raises InputError for an unknown network or layer, a view that the network cannot take, and
     weights that cannot be had, are not what their checksum says, or do not fit.
     """
-    # Keras numbers the names of layers as a process builds models. Begun anew, the count gives
-    # each brain the names among which `layer` was chosen, and its weight file the same bytes.
-    policy = keras.config.dtype_policy()
-    keras.utils.clear_session(free_memory=False)
-    keras.config.set_dtype_policy(policy)
+    renew_names()
     keras.utils.set_random_seed(seed)
     downloaded = "imagenet" if weights == "imagenet" else None
     with scope or nullcontext():  # only here: a cleared session has no scope
@@ -75,13 +71,24 @@ def build_brain(
     return brain
 
 
+def renew_names() -> None:
+    """Let Keras number the names of layers from the beginning, whatever the process has built.
+
+    Begun anew, the count gives each network the names among which a layer was chosen, and its
+    weight file the same bytes.
+    """
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
+
+
 def cut_network(application: str, layer: str, size: int, weights: str | None) -> keras.Model:
     """Cut a network of `keras.applications` at a layer: (B, size, size, 3) -> feature maps.
 
     Photos are in 0..255; the scaling that the network was trained with is part of it. `weights`
     is "imagenet" or None for random ones. Raises InputError as `build_brain` does.
     """
-    network = _whole_network(application, size, weights)
+    network = whole_network(application, size, weights)
     if layer not in (known.name for known in network.layers):
         raise InputError(f"model.brain_layer: {application} has no layer {layer!r}")
     output = network.get_layer(layer).output
@@ -95,27 +102,11 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
     return keras.Model(photos, features(scaled), name="network")
 
 
-def cuts(application: str, size: int) -> dict[str, tuple[int, int, int]]:
-    """The layers that a network of `keras.applications` can be cut at, and their features' shapes.
+def whole_network(application: str, size: int, weights: str | None) -> keras.Model:
+    """A network of `keras.applications` without its classifier, for photos of `size` x `size`.
 
-    Name of a layer -> (height, width, channels) for photos of `size` x `size`, in the network's
-    order; those that are too small for the head are left out. Raises InputError as `cut_network`.
+    `weights` is "imagenet" or None for random ones. Raises InputError as `build_brain` does.
     """
-    shapes = {
-        layer.name: getattr(layer.output, "shape", ())
-        for layer in _whole_network(application, size, None).layers
-        # These only carry on what another layer has found.
-        if not isinstance(layer, layers.InputLayer | layers.ZeroPadding2D | layers.Dropout)
-    }
-    return {
-        name: tuple(shape[1:])
-        for name, shape in shapes.items()
-        if len(shape) == 4 and min(shape[1:3]) >= LEAST_SIDE
-    }
-
-
-def _whole_network(application: str, size: int, weights: str | None) -> keras.Model:
-    """A network of `keras.applications` without its classifier; see `cut_network`."""
     network_class = getattr(keras.applications, application, None)
     if application.startswith("_") or not callable(network_class):
         raise InputError(f"model.brain: keras.applications has no {application!r}")
@@ -146,7 +137,7 @@ def build_tower(
             f"model.brain_layer: {height} x {width} features are too small for the head, which "
             "needs 4 x 4; cut the brain at an earlier layer"
         )
-    _check_size(feature_shape, sizes)
+    check_size(feature_shape, sizes)
     keras.utils.set_random_seed(seed)
     features = keras.Input(feature_shape, name="features")
     tower = keras.Model(features, _tower_outputs(features, sizes), name="tower")
@@ -188,7 +179,7 @@ def _tower_outputs(features: keras.KerasTensor, sizes: Tower) -> dict[str, keras
     return {"landmarks": landmarks, "tail": tail}
 
 
-def _check_size(feature_shape: tuple[int, ...], sizes: Tower) -> None:
+def check_size(feature_shape: tuple[int, ...], sizes: Tower) -> None:
     """Raise InputError for a tower of more than MAX_WEIGHTS, which no machine might hold."""
     height, width, channels = feature_shape
     flat = (height - 2) // 2 * ((width - 2) // 2) * sizes.head_filters

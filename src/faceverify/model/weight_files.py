@@ -9,8 +9,11 @@ import h5py
 import keras
 import numpy as np
 
-from faceverify.base.digests import digest
+from faceverify.base.digests import check_checksum, digest
 from faceverify.base.errors import InputError
+
+# What h5py and Keras raise for a file that holds no weights, or others.
+_FAULTS = (OSError, ValueError, LookupError, TypeError, RuntimeError)
 
 
 def load_weights(model: keras.Model, path: Path) -> None:
@@ -26,22 +29,31 @@ def load_weights(model: keras.Model, path: Path) -> None:
         # Keras itself would pass over weights that the model has no place for.
         if stored.total() != len(model.weights):
             raise ValueError(f"{stored.total()} arrays for {len(model.weights)} weights")
-        if stored != Counter(tuple(weight.shape) for weight in model.weights):
+        if stored != shapes_of(model):
             raise ValueError("its arrays have other shapes")
         model.load_weights(path)
         if not all(np.isfinite(weight).all() for weight in model.get_weights()):
             raise ValueError("a weight is not a finite number")
-    except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+    except _FAULTS as error:
         raise InputError(f"{path} does not fit the {model.name}: {error}") from None
 
 
-def has_the_shapes(model: keras.Model, path: Path | str) -> bool:
-    """Whether a file's arrays have the shapes of a model's weights, whatever is in them."""
+def shapes_in(path: Path) -> Counter[tuple[int, ...]]:
+    """How many arrays of each shape a weight file holds; their numbers are not read.
+
+    Raises InputError for a file that is not what its checksum says, or holds other things.
+    """
+    check_checksum(path)
     try:
         with h5py.File(path) as file:
-            return _stored_shapes(file) == Counter(tuple(weight.shape) for weight in model.weights)
-    except (OSError, ValueError):
-        return False
+            return _stored_shapes(file)
+    except _FAULTS as error:
+        raise InputError(f"{path} is no weight file: {error}") from None
+
+
+def shapes_of(model: keras.Model) -> Counter[tuple[int, ...]]:
+    """How many weights of each shape a model has."""
+    return Counter(tuple(weight.shape) for weight in model.weights)
 
 
 def _stored_shapes(file: h5py.File) -> Counter[tuple[int, ...]]:
