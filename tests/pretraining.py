@@ -15,7 +15,7 @@ from faceverify.model.network import Tower
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = ROOT / "pretrain"
-SCRIPTS = ("label_faces", "start_weights", "train_brain", "train_tower")
+SCRIPTS = ("bring_mobilefacenet", "label_faces", "start_weights", "train_brain", "train_tower")
 SHIPPED = yaml.safe_load((PRETRAIN / "params.yaml").read_text())
 SMALLEST = 91  # side of the smallest view whose features are large enough for the head
 PEOPLE, PHOTOS_EACH, UNSEEN = 5, 4, 2

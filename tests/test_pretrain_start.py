@@ -113,7 +113,7 @@ def test_a_package_with_more_numbers_than_it_lists_is_refused(
     [
         (["echo text > nsfwjs-4.4.0.tgz"], r"nsfwjs@4.4.0 has SHA-256 \w{64}, not 585cd178"),
         (["exit 1"], "npm could not download nsfwjs@4.4.0; see above"),
-        (None, "npm is not installed; or set `start: false`"),
+        (None, "npm is not installed; install Node.js, which brings it"),
     ],
     ids=["another package", "no download", "no npm"],
 )

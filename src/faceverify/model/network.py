@@ -11,6 +11,7 @@ import math
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import keras
@@ -20,6 +21,7 @@ from faceverify.base.digests import check_checksum
 from faceverify.base.errors import InputError
 from faceverify.faces.aligned_photos import CANVAS_SIZE, view_corner
 from faceverify.faces.landmarks import LANDMARK_NUMBERS
+from faceverify.model import mobile_face_net
 from faceverify.model.weight_files import load_weights
 
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
@@ -47,11 +49,11 @@ def build_brain(
 ) -> keras.Model:
     """The brain: photos (B, 218, 218, 3) in 0..255 -> feature maps (B, height, width, channels).
 
-    It is `application`, a network of `keras.applications`, up to the layer `layer`, and sees the
-    square of `view` pixels around the face: 218 is the whole canvas, 128 the face from forehead to
-    chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5` file of this brain
-    with its checksum beside it, or None for random ones drawn from `seed`. `scope` is that of the
-    strategy that distributes the training, if one does.
+    It is `application`, MobileFaceNet or a network of `keras.applications`, up to the layer
+    `layer`, and sees the square of `view` pixels around the face: 218 is the whole canvas, 128 the
+    face from forehead to chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5`
+    file of this brain with its checksum beside it, or None for random ones drawn from `seed`.
+    `scope` is that of the strategy that distributes the training, if one does.
     Raises InputError for an unknown network or layer, a view that the network cannot take, and
     weights that cannot be had, are not what their checksum says, or do not fit.
     """
@@ -83,7 +85,7 @@ def renew_names() -> None:
 
 
 def cut_network(application: str, layer: str, size: int, weights: str | None) -> keras.Model:
-    """Cut a network of `keras.applications` at a layer: (B, size, size, 3) -> feature maps.
+    """Cut a network at a layer: (B, size, size, 3) -> feature maps; see `build_brain`.
 
     Photos are in 0..255; the scaling that the network was trained with is part of it. `weights`
     is "imagenet" or None for random ones. Raises InputError as `build_brain` does.
@@ -96,17 +98,26 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
         raise InputError(f"model.brain_layer: {layer} of {application} gives no feature maps")
     features = keras.Model(network.input, output)
     photos = keras.Input((size, size, 3), name="photo")
-    # Each network's module has the scaling that its weights expect.
-    module = sys.modules[getattr(keras.applications, application).__module__]
-    scaled = module.preprocess_input(photos)
+    scaled = _module(application).preprocess_input(photos)
     return keras.Model(photos, features(scaled), name="network")
 
 
+def _module(application: str) -> ModuleType:
+    """The module of a network, which has the scaling that its weights expect."""
+    if application == mobile_face_net.NAME:
+        return mobile_face_net
+    return sys.modules[getattr(keras.applications, application).__module__]
+
+
 def whole_network(application: str, size: int, weights: str | None) -> keras.Model:
-    """A network of `keras.applications` without its classifier, for photos of `size` x `size`.
+    """A network without its classifier, for photos of `size` x `size`; see `build_brain`.
 
     `weights` is "imagenet" or None for random ones. Raises InputError as `build_brain` does.
     """
+    if application == mobile_face_net.NAME:
+        if weights == "imagenet":
+            raise InputError(f"model.brain_weights: {application} was not trained on ImageNet")
+        return mobile_face_net.build()
     network_class = getattr(keras.applications, application, None)
     if application.startswith("_") or not callable(network_class):
         raise InputError(f"model.brain: keras.applications has no {application!r}")
