@@ -1,6 +1,7 @@
 """`faceverify judge` and `evaluate` on the same pairs: one answer, and one arithmetic."""
 
 import csv
+import os
 import subprocess
 import sys
 from fractions import Fraction
@@ -97,9 +98,11 @@ def scored(clone, evaluated, tmp_path_factory) -> list[dict[str, str]]:
             card.write_bytes(photographed_card(photo, settings.card, settings.seed, name))
             live.write_bytes(trials.read(second))
             rows.writerow([card.name, live.name, int(same)])
-    asked = ["judge", str(folder / "pairs.csv"), "--out", str(folder / "report")]
+    asked = ["judge", "pairs.csv", "--out", "report"]
     asked += ["--verifier", str(clone.folder / "models/verifier.json")]
-    subprocess.run([sys.executable, "-m", "faceverify", *asked], cwd=ROOT / "src", check=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "faceverify", *asked]
+    subprocess.run(command, cwd=folder, env=environment, check=True)
     with (folder / "report/scores.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -107,7 +110,6 @@ def scored(clone, evaluated, tmp_path_factory) -> list[dict[str, str]]:
 def test_both_refuse_the_same_cards(evaluated, scored):
     trials, _ = evaluated
     refused = trials.pairs[CARD].photos[:, 0] == NO_PHOTO
-    print(scored)
     assert [bool(row["no_answer_first"]) for row in scored] == refused.tolist()
 
 
