@@ -186,15 +186,11 @@ def test_the_network_gives_what_the_published_one_gives(published, faces):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
-def test_published_weights_tell_people_apart_and_come_out_the_same(published, faces, tmp_path):
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        command = [sys.executable, ROOT / "pretrain/bring_mobilefacenet.py"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-        subprocess.run(command, cwd=tmp_path / name, env=environment, check=True)
-    one, two = (tmp_path / name / bring_mobilefacenet.FOLDER for name in ("one", "two"))
-    path = one / bring_mobilefacenet.WEIGHTS
-    assert path.read_bytes() == (two / path.name).read_bytes()
+def test_the_weight_file_of_the_published_network_tells_people_apart(published, faces, tmp_path):
+    command = [sys.executable, ROOT / "pretrain/bring_mobilefacenet.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    path = tmp_path / bring_mobilefacenet.FOLDER / bring_mobilefacenet.WEIGHTS
     brain = network.build_brain(mobile_face_net.NAME, "embedding", CANVAS_SIZE, str(path), 1)
     found = brain.predict_on_batch(faces)[:, 0, 0]
     found /= np.linalg.norm(found, axis=1, keepdims=True)
