@@ -362,6 +362,40 @@ def test_the_workflow_writes_the_report_with_make(workflow, clone, tmp_path):
     )
 
 
+def write_cards(clone: Clone, fnmr: float) -> None:
+    figures = {
+        f"{name}{end}": fnmr + by
+        for name in ("no_answer", "fmr", "fnmr", "auc", "tar_at_fmr_1pct", "tar_at_fmr_0.1pct")
+        for end, by in (("", 0), ("_low", -0.01), ("_high", 0.01))
+    }
+    (clone.folder / "metrics/cards.json").write_text(json.dumps({"ja": {"card": figures}}))
+    clone.commit("Figures on cards")
+
+
+def test_figures_on_cards_have_a_section_of_their_own(branch):
+    assert "Metrics on cards" not in sections(report(branch))
+    write_cards(branch, 0.3)
+    assert sections(report(branch))["Metrics on cards"] == "New: ja."
+    branch.git("switch", "--quiet", "--create", "next")
+    write_cards(branch, 0.2)
+    found = sections(report(branch, "change"))["Metrics on cards"]
+    assert "| ja | fnmr | 0.300 [0.290, 0.310] | 0.200 [0.190, 0.210] | -0.100 " in found
+    # Less is better for no_answer, fmr and fnmr, more for auc and both TARs.
+    assert found.count("▲ better") == found.count("▼ worse") == 3
+    (branch.folder / "note").write_text("text")
+    branch.commit("A note")
+    branch.git("branch", "--force", "base", "HEAD~1")
+    found = sections(report(branch, "base"))["Metrics on cards"]
+    assert found == "No figure differs in `metrics/cards.json`."
+
+
+def test_damaged_figures_on_cards_are_named_with_their_revision(branch):
+    (branch.folder / "metrics/cards.json").write_text('{"ja": {"auc": 0.5}}')
+    branch.commit("A damage")
+    line = error_line(review(branch))
+    assert line.startswith("review.py: error: metrics/cards.json of HEAD is damaged: ja.card: ")
+
+
 def write_details(clone: Clone, details: object) -> None:
     (clone.folder / "metrics/details.json").write_text(json.dumps(details))
     clone.commit("Groups")

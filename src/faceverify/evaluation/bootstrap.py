@@ -21,6 +21,8 @@ from faceverify.evaluation.summary import ENDS
 # of pairs is taken whole, one resample at a time.
 CHUNK_WEIGHTS = 400_000
 PERCENTILES = (2.5, 97.5)  # a 95% interval
+# Resampling fewer people, or photos, says nothing of what others would do.
+FEWEST_UNITS = 3
 
 # Name of a figure -> its value for each row of weights, (R,), NaN where it is undefined.
 FiguresByRow = dict[object, np.ndarray]
@@ -137,6 +139,24 @@ def negative_points(
     fine = start + np.arange(step)
     negative = (values(np.minimum(fine, count - 1)) < 0) & (fine < count)
     return start[:, 0] + np.count_nonzero(negative, axis=1)
+
+
+def bounded(rate: Estimate, units: np.ndarray) -> Estimate:
+    """An error rate of pairs, its interval replaced where resampling says nothing.
+
+    `units` (P, 2) are what is drawn of both photos of each pair: people, or photos. A rate of fewer
+    than FEWEST_UNITS has no interval. Where no pair errs, or all do, resampling shows no spread:
+    the far end is then where as many independent trials, one for each two units (or each one, of
+    genuine pairs), would show no error once in 40 times.
+    """
+    value, low, high = rate
+    if len(np.unique(units)) < FEWEST_UNITS:
+        return value, None, None
+    if value in (0, 1) and low is not None:
+        trials = len(np.unique(np.sort(units, axis=1), axis=0))
+        rare = rounded((PERCENTILES[0] / 100) ** (1 / trials))
+        low, high = (low, rounded(1 - rare)) if value == 0 else (rare, high)
+    return value, low, high
 
 
 def flat(estimates: dict[object, Estimate]) -> dict[str, float | None]:

@@ -13,21 +13,17 @@ from typing import NamedTuple
 import numpy as np
 
 from faceverify.evaluation.bootstrap import (
-    PERCENTILES,
-    Estimate,
     FiguresByRow,
     Resampling,
+    bounded,
     flat,
     negative_points,
-    rounded,
     scratch,
     with_intervals,
 )
 
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
 _IMPOSTORS_PER_STEP = 10
-# Resampling fewer people than this says nothing of what others would do.
-_FEWEST_PEOPLE = 3
 # The FMR as "one in n" keeps the comparison of counts exact.
 _TAR_POINTS = {"tar_at_fmr_1pct": 100, "tar_at_fmr_0.1pct": 1000}
 
@@ -242,9 +238,7 @@ def group_error_rates(
     `groups` maps a name to a bool mask (P,) of the pairs in the group; groups may overlap. The rest
     is as for `measure`; the people are drawn from all pairs, the same draws for each group. Each
     group has `fmr` and `fnmr`, with `_low` and `_high`, and the counts `genuine`, `impostor` and
-    `people`. A rate of fewer than three people has no interval. Where no pair errs, or all do,
-    resampling shows no spread: the far end is then where as many independent trials, one for each
-    pair of people (FNMR: each person), would show no error once in 40 times.
+    `people`. Intervals are `bootstrap.bounded`.
     """
     scores, same = _checked_pairs(scores, same)
     identities = _checked_identities(identities, same)
@@ -255,9 +249,7 @@ def group_error_rates(
     rates = {}
     for name, mask in masks.items():
         kinds = {"fmr": mask & ~same, "fnmr": mask & same}
-        found = {
-            rate: _bounded(estimates[name, rate], person[kind]) for rate, kind in kinds.items()
-        }
+        found = {rate: bounded(estimates[name, rate], person[kind]) for rate, kind in kinds.items()}
         rates[name] = flat(found) | {
             "genuine": int(np.count_nonzero(kinds["fnmr"])),
             "impostor": int(np.count_nonzero(kinds["fmr"])),
@@ -334,21 +326,6 @@ def _rates(
 def _people(person: np.ndarray) -> int:
     """How many people are on some pairs (P, 2) of people numbered from 0."""
     return int(np.count_nonzero(np.bincount(person.ravel())))
-
-
-def _bounded(rate: Estimate, person: np.ndarray) -> Estimate:
-    """A rate of pairs of the people `person` (P, 2), its interval replaced where it says nothing.
-
-    See `group_error_rates`: too few people, or no spread.
-    """
-    value, low, high = rate
-    if _people(person) < _FEWEST_PEOPLE:
-        return value, None, None
-    if value in (0, 1) and low is not None:
-        trials = len(np.unique(np.sort(person, axis=1), axis=0))
-        rare = rounded((PERCENTILES[0] / 100) ** (1 / trials))
-        low, high = (low, rounded(1 - rare)) if value == 0 else (rare, high)
-    return value, low, high
 
 
 def _checked_pairs(scores: np.ndarray, same: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 
 from faceverify.evaluation.bootstrap import (
-    PERCENTILES,
     Estimate,
     FiguresByRow,
     Resampling,
+    bounded,
     flat,
-    rounded,
     scratch,
     with_intervals,
 )
@@ -27,8 +26,6 @@ ALL = "all pairs"
 REFUSED = np.inf  # the score of a pair without an answer
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
 IMPOSTORS_PER_STEP = 10
-# Resampling fewer people, or photos, than this says nothing of what others would do.
-FEWEST = 3
 RATES = ("fmr", "fnmr")
 # Name of a figure -> whether more of it is better. TARs, named by their FMR, are too.
 MORE_IS_BETTER = {"fmr": False, "fnmr": False, "auc": True}
@@ -241,7 +238,7 @@ def _report(model: str, estimates: Mapping[object, Estimate], judged: Judged) ->
         inside = True if codes is None else np.isin(judged.groups.code, codes)
         kinds = {"fmr": inside & ~judged.same, "fnmr": inside & judged.same}
         found = {
-            rate: _mended(estimates[model, row, rate], judged.units[mask])
+            rate: bounded(estimates[model, row, rate], judged.units[mask])
             for rate, mask in kinds.items()
         }
         rates[row] = flat(found) | {
@@ -255,23 +252,6 @@ def _report(model: str, estimates: Mapping[object, Estimate], judged: Judged) ->
     }
 
 
-def _mended(rate: Estimate, units: np.ndarray) -> Estimate:
-    """A rate of pairs of the `units` (P, 2), its interval replaced where it says nothing.
-
-    A rate of fewer than three people, or photos, has none. Where no pair errs, or all do,
-    resampling shows no spread: the far end is then where as many independent trials, one for each
-    two people, would show no error once in 40 times.
-    """
-    value, low, high = rate
-    if len(np.unique(units)) < FEWEST:
-        return value, None, None
-    if value in (0, 1) and low is not None:
-        trials = len(np.unique(np.sort(units, axis=1), axis=0))
-        rare = rounded((PERCENTILES[0] / 100) ** (1 / trials))
-        low, high = (low, rounded(1 - rare)) if value == 0 else (rare, high)
-    return value, low, high
-
-
 def no_answer_share(silent: np.ndarray, judged: Judged, resampling: Resampling) -> Estimate:
     """The share of the pairs that a mask (P,) marks as without an answer, with its interval."""
     order = np.argsort(judged.units[:, 0] != judged.units[:, 1], kind="stable")
@@ -281,4 +261,4 @@ def no_answer_share(silent: np.ndarray, judged: Judged, resampling: Resampling) 
         return {"share": _ratio(weights @ marked, weights.sum(axis=1))}
 
     share = with_intervals(figures, judged.units[order], resampling)["share"]
-    return _mended(share, judged.units)
+    return bounded(share, judged.units)

@@ -10,6 +10,7 @@ import numpy as np
 
 from faceverify.base import files
 from faceverify.base.errors import InputError
+from faceverify.base.text_lines import numbered_lines
 from faceverify.judge import tables
 from faceverify.judge.labelled_pairs import (
     MOST_GROUPS,
@@ -46,7 +47,7 @@ def read(path: Path, folder: Path | None) -> LabelledPairs:
     naming file and line, for anything else, for labels that contradict each other or the people,
     for an empty list and for one of one label.
     """
-    _, heading = next(tables.lines(path), (1, ""))
+    _, heading = next(numbered_lines(path), (1, ""))
     if not _LFW_HEADING.fullmatch(heading):
         pairs = _Builder(path, _csv_entries(path)).built(folder or Path())
     elif folder is None:
@@ -98,7 +99,7 @@ def _csv_entries(path: Path) -> Iterator[_Entry]:
 
 
 def _lfw_entries(path: Path) -> Iterator[_Entry]:
-    numbered = tables.lines(path)
+    numbered = numbered_lines(path)
     next(numbered)
     for number, line in numbered:
         match line.split():

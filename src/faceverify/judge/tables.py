@@ -1,17 +1,14 @@
 """CSV files that people write, read line by line: what is wrong is said with its line."""
 
-import codecs
 import csv
-import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from faceverify.base.errors import InputError
-from faceverify.verify.pair_list import LONGEST_LINE
+from faceverify.base.text_lines import numbered_lines
 
 _OTHER_SEPARATORS = {";": "a semicolon", "\t": "a tab"}
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Row(NamedTuple):
@@ -21,39 +18,13 @@ class Row(NamedTuple):
     cells: dict[str, str]
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a text file with their numbers, from 1, blank ones left out.
-
-    Raises InputError for a file that is no regular one, and, naming the line, for text that is not
-    UTF-8 or a line that is too long.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{path} is no regular file")
-    number = 0
-    with path.open("rb") as file:
-        if (head := file.read(1000)).startswith(_UTF_16) or b"\0" in head:
-            raise InputError(f"{path} is UTF-16 text or no text at all; save it as UTF-8")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            while line := file.readline(LONGEST_LINE + 1):
-                number += 1
-                if len(line) > LONGEST_LINE:
-                    raise InputError(f"{path}, line {number}: over {LONGEST_LINE:,} characters")
-                if line.strip():
-                    yield number, line
-        except UnicodeDecodeError:
-            raise InputError(
-                f"{path} is not UTF-8 text, somewhere below line {number}; save it as UTF-8"
-            ) from None
-
-
 def rows(path: Path, required: Collection[str], optional: Collection[str] = ()) -> Iterator[Row]:
     """The rows of a CSV file with these columns, in any order.
 
     Raises InputError, naming file and line, for other columns, another separator than a comma, a
-    row of another length and as `lines` does.
+    row of another length and as `numbered_lines` does.
     """
-    numbered = lines(path)
+    numbered = numbered_lines(path)
     number, heading = next(numbered, (1, ""))
     columns = _columns(path, number, heading, required, optional)
     for number, line in numbered:

@@ -40,7 +40,8 @@ class Drift(NamedTuple):
     largest: float  # of the absolute differences, in the scores' unit
     median: float
     changed: dict[float, int]  # threshold -> pairs
-    farthest: float  # of the old scores of such pairs from the threshold; 0 without any
+    # Largest distance from the threshold, by old score, among changed decisions; 0 without any.
+    farthest: float
 
 
 def parse(text: str, where: str) -> pd.DataFrame:

@@ -17,14 +17,13 @@ from tqdm import tqdm
 
 from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
+from faceverify.base.text_lines import numbered_lines
 from faceverify.verify.embedding_store import EmbeddingStore, StoredEmbedding, stamp
 from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
 from faceverify.verify.verifier import ACCEPT, REJECT, SLOTS, Embedding, Verifier
 from faceverify.verify.verifier_file import COMPARED_AT_ONCE
 
 COLUMNS = (*SLOTS, "theta", "decision", "error")
-# Most characters of a line: two paths of the greatest length fit.
-LONGEST_LINE = 2**14
 IDENTICAL = "warning: both photos are one and the same file"
 
 
@@ -64,28 +63,21 @@ def score(
 
 def _rows(path: Path) -> Iterator[list[str]]:
     """The rows below the heading, but for blank lines."""
-    rows = _lines(path)
+    rows = _cells(path)
     if next(rows, None) != list(SLOTS):
         raise InputError(f"{path}, line 1: expected the columns {','.join(SLOTS)}")
-    yield from filter(None, rows)
+    yield from rows
 
 
-def _lines(path: Path) -> Iterator[list[str]]:
+def _cells(path: Path) -> Iterator[list[str]]:
     """The cells of each line by itself: a quote that is left open swallows no other rows."""
-    number = 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    for number, line in numbered_lines(path):
         try:
-            while line := file.readline(LONGEST_LINE + 1):
-                number += 1
-                if len(line) > LONGEST_LINE:
-                    raise InputError(f"{path}, line {number}: over {LONGEST_LINE:,} characters")
-                yield next(csv.reader([line], strict=True))
+            yield next(csv.reader([line], strict=True))
         except csv.Error as error:
             raise InputError(
                 f"{path}, line {number}: {error}; a quoted cell ends with a quote, on its line"
             ) from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path} is not UTF-8 text, somewhere below line {number}") from None
 
 
 def _fault(cells: list[str]) -> str:
