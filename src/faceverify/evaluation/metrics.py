@@ -166,9 +166,9 @@ def measure(
     `accept_threshold`; `tar_at_fmr_1pct` and `tar_at_fmr_0.1pct`, the highest TAR of an operating
     point with at most that FMR, given from 1,000 and 10,000 impostor pairs on.
 
-    Low and high are the ends of its 95% interval over people, see `bootstrap`. A figure that cannot
-    be computed is None. Raises ValueError on bad shapes, scores or thresholds, or where `same` and
-    `identities` disagree.
+    Low and high are the ends of its 95% interval over people, see `bootstrap`, which for `fmr` and
+    `fnmr` are `bootstrap.bounded`. A figure that cannot be computed is None. Raises ValueError on
+    bad shapes, scores or thresholds, or where `same` and `identities` disagree.
     """
     scores, same = _checked_pairs(scores, same)
     identities = _checked_identities(identities, same)
@@ -178,7 +178,10 @@ def measure(
     def figures(weights: np.ndarray) -> FiguresByRow:
         return _pair_figures(_accepted(ranking, weights), points, np.count_nonzero(~same))
 
-    return flat(with_intervals(figures, identities[ranking.order], resampling))
+    estimates = with_intervals(figures, identities[ranking.order], resampling)
+    for name, kind in (("fmr", ~same), ("fnmr", same)):
+        estimates[name] = bounded(estimates[name], identities[kind])
+    return flat(estimates)
 
 
 def share(
