@@ -89,7 +89,7 @@ def test_a_repro_that_is_stopped_in_training_goes_on_to_the_same_bytes(workspace
     [
         (["accept_threshold=0.5"], {"evaluate", "export"}),
         (["ensemble.ja=0.4", "ensemble.mar=0.4"], {"evaluate", "export"}),
-        (["capture.min_sharpness=0.3"], {"export"}),
+        (["capture.min_sharpness=0.3"], {"evaluate", "export"}),
         (["lr=1e-5"], TRAINING | {"evaluate", "export"}),
         (["members.mar.dropout=0.2"], {"train@mar", "evaluate", "export"}),
         (["select.faces_per_identity=5"], {"select_faces"}),
