@@ -119,8 +119,9 @@ def make_clone(folder: Path, sample: Path) -> Clone:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     text = (folder / "params.yaml").read_text()
-    # The members' own, which do not fit this brain; they then take the `model`'s.
-    text = re.sub(r"^    tower_weights: .*\n", "", text, flags=re.MULTILINE)
+    # A member's own brain, weights or step: all take the shared ones, which are small.
+    own = r"^    (brain\w*|tower_weights|lr): .*\n"
+    text = re.sub(own, "", text, flags=re.MULTILINE)
     for key, line in SMALL.items():
         text, count = re.subn(rf"^(\s*){key}: .*$", rf"\g<1>{line}", text, flags=re.MULTILINE)
         assert count == 1, key
