@@ -53,7 +53,7 @@ class Member(Group):
 
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]
-    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    tail_units: Annotated[list[Count], Field(min_length=1)]
     seed: Seed
 
 
