@@ -122,7 +122,9 @@ def score_by_us(photos: Photos) -> Rate:
     os.chdir(ROOT)
     shape = parameters.load(ROOT / "params.yaml").model
     brain = network.build_brain(shape.brain, shape.brain_layer, shape.brain_view, None, SEED)
-    sizes = network.Tower(shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0)
+    sizes = network.Tower(
+        shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0, shape.tail_reads
+    )
     whole = network.join(brain, network.build_tower(brain.output_shape[1:], sizes, SEED))
     names = list(photos.landmarks)[:SCORED]
 

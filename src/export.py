@@ -111,7 +111,7 @@ def describe(
             {
                 "name": name,
                 "weight": settings.ensemble[name],
-                "tail": member.description["tail_units"][1],
+                "tail": member.tail_numbers,
             }
             for name, member in trained.items()
         ],

@@ -100,6 +100,7 @@ def build(
     sizes = {
         "head_filters": shape.head_filters,
         "neck_units": shape.neck_units,
+        "tail_reads": shape.tail_reads,
         "tail_units": shape.tail_units,
         "dropout": settings.dropout,
         "l2": settings.l2,

@@ -20,8 +20,8 @@ def write_parameters(folder: Path, changes: dict[str, Any] | None = None) -> Pat
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     for part in ("brain_weights", "tower_weights"):
         values["model"][part] = None  # a file of pretrained/ is not in this folder
-    for overrides in values["members"].values():
-        overrides.pop("tower_weights", None)
+        for overrides in values["members"].values():
+            overrides.pop(part, None)
     for key, value in (changes or {}).items():
         *groups, last = key.split(".")
         place = values

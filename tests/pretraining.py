@@ -15,7 +15,14 @@ from faceverify.model.network import Tower
 
 ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = ROOT / "pretrain"
-SCRIPTS = ("bring_mobilefacenet", "label_faces", "start_weights", "train_brain", "train_tower")
+SCRIPTS = (
+    "bring_mobilefacenet",
+    "label_faces",
+    "start_weights",
+    "train_brain",
+    "train_tower",
+    "fit_tower",
+)
 SHIPPED = yaml.safe_load((PRETRAIN / "params.yaml").read_text())
 SMALLEST = 91  # side of the smallest view whose features are large enough for the head
 PEOPLE, PHOTOS_EACH, UNSEEN = 5, 4, 2
@@ -29,6 +36,7 @@ TINY = SHIPPED | {
     "tower": SHIPPED["tower"] | {"views": 2, "epochs": 2, "batch_size": 4, "near": 3},
 }
 MEMBER = "rai"  # whose tower is trained here
+FITTED = "ja"  # whose tower is fitted here
 
 
 def settings(**changes):
@@ -41,15 +49,15 @@ def same(one, other):
 
 def command_line(name):
     """The arguments of a script in dvc.yaml."""
-    return [f"{name}.py", MEMBER] if name == "train_tower" else [f"{name}.py"]
+    return [f"{name}.py", *{"train_tower": [MEMBER], "fit_tower": [FITTED]}.get(name, [])]
 
 
 def shape_of(member):
     """The sizes of the tower that a member's weights are for."""
-    sizes = (
-        SHIPPED["members"][member][key] for key in ("head_filters", "neck_units", "tail_units")
-    )
-    return Tower(*sizes, dropout=0.0, l2=0.0)
+    trained = SHIPPED["members"].get(member)
+    described = trained or SHIPPED["fitted"][member]
+    sizes = (described[key] for key in ("head_filters", "neck_units", "tail_units"))
+    return Tower(*sizes, 0.0, 0.0, "landmarks" if trained else "brain")
 
 
 def make_project(folder, **changes):

@@ -28,14 +28,14 @@ SIZES = Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
 WEIGHTS = {"ja": 0.7, "mar": 0.1, "rai": 0.2}  # none of them is a float16 number
 
 
-def made_member(tower_seed, tail=5, own_brain=False):
+def made_member(tower_seed, tail=5, own_brain=False, reads="landmarks"):
     """A small member; its brain is everybody's, or one that was trained along."""
     brain = build_brain(*CUT, None, seed=3)
     if own_brain:
         rng = np.random.default_rng(tower_seed)
         brain.set_weights([w * rng.uniform(0.5, 1.5, w.shape) for w in brain.get_weights()])
     brain.trainable = own_brain
-    sizes = SIZES._replace(tail_units=[7, tail])
+    sizes = SIZES._replace(tail_units=[7, tail], tail_reads=reads)
     tower = build_tower(brain.output_shape[1:], sizes, tower_seed)
     # VGG's features are large numbers: new weights would saturate every tail.
     head, *others = tower.get_weights()
@@ -84,6 +84,18 @@ def angles(first, second):
 
 
 # The model file
+
+
+@pytest.mark.parametrize("reads", ["neck", "brain"])
+def test_a_calibrated_tail_is_exported_as_it_is(reads, canvases):
+    made = made_member(4, reads=reads)
+    made.tower.get_layer("calibration").constant.assign([1.7])
+    found = verifier_file.Network(litert.convert([made], [1.0])).embed(canvases)
+    (expected,) = keras_tails({"ja": made}, canvases)
+    assert found.shape == (11, made.tail_numbers) == (11, 6)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(found[:, -1], 1.7, atol=1e-3)
+    np.testing.assert_allclose(np.linalg.norm(found[:, :-1], axis=1), 1, atol=1e-4)
 
 
 def test_an_embedding_is_the_tails_of_the_members_in_their_order(members, network, canvases):

@@ -334,6 +334,8 @@ def test_damaged_weights_are_named(copied, part, damage):
         {"neck_units": 8},
         {"neck_units": [8, 7]},
         {"tail_units": [7]},
+        {"tail_reads": "head"},
+        {"tail_reads": "neck"},
         {"dropout": 2},
         {"l2": "much"},
     ],

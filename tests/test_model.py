@@ -515,6 +515,178 @@ def test_features_too_small_for_the_head_are_refused():
     assert network.build_tower((4, 4, 8), SMALL, seed=1).output["tail"].shape == (None, 5)
 
 
+# What the tail reads
+
+
+READS = {reads: SMALL._replace(tail_reads=reads) for reads in ("landmarks", "neck", "brain")}
+NUMBERS_OF_TAIL = {"landmarks": 5, "neck": 6, "brain": 6}  # the last dense layer has 5
+
+
+@pytest.mark.parametrize("reads", READS)
+def test_the_tail_begins_where_it_is_said_to(reads):
+    tower = network.build_tower(SMALL_FEATURES, READS[reads], seed=1)
+    assert tower.output["landmarks"].shape == (None, 136)
+    assert tower.output["tail"].shape == (None, NUMBERS_OF_TAIL[reads])
+    begin = {"landmarks": 136, "neck": 6, "brain": 8}[reads]
+    assert tower.get_layer("tail0").kernel.shape == (begin, 7)
+    assert tower.get_layer("tail1").kernel.shape == (7, 5)
+    if reads == "brain":
+        assert tower.get_layer("tail_depthwise").kernel.shape == (6, 6, 8, 1)
+
+
+@pytest.mark.parametrize("reads", READS)
+@pytest.mark.parametrize("units", [[5], [7, 5], [9, 7, 5]], ids=len)
+def test_a_tail_has_as_many_dense_layers_as_it_has_entries(reads, units):
+    sizes = READS[reads]._replace(tail_units=units, dropout=0.5)
+    tower = network.build_tower(SMALL_FEATURES, sizes, seed=1)
+    dense = [layer for layer in tower.layers if layer.name in ("tail0", "tail1", "tail2")]
+    assert [layer.units for layer in dense] == units
+    activations = [layer.activation.__name__ for layer in dense]
+    assert activations == ["elu"] * (len(units) - 1) + ["tanh"]
+    dropouts = [layer for layer in tower.layers if isinstance(layer, keras.layers.Dropout)]
+    assert len(dropouts) == len(sizes.neck_units) + len(units) - 1
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"], indirect=True)
+@pytest.mark.parametrize("reads", READS)
+def test_theta_teaches_what_the_tail_reads_and_nothing_else(policy, reads):
+    tower = network.build_tower(SMALL_FEATURES, READS[reads], seed=1)
+    siamese = network.build_siamese(tower)
+    pair = {"feature0": drawn(4, *SMALL_FEATURES), "feature1": drawn(4, *SMALL_FEATURES, seed=7)}
+    with tf.GradientTape() as tape:
+        theta = siamese(pair, training=True)["targetD"]
+        total = tf.reduce_sum(theta)
+    assert theta.dtype == tf.float32
+    gradients = tape.gradient(total, tower.trainable_variables)
+    taught = set()
+    for variable, gradient in zip(tower.trainable_variables, gradients, strict=True):
+        if gradient is not None:
+            assert np.isfinite(tf.convert_to_tensor(gradient)).all()
+            taught.add(variable.path.split("/")[-2])
+    tail = {"tail0", "tail1"}
+    neck = tail | {"head", "neck0", "neck1"}
+    expected = {
+        "landmarks": neck | {"landmarks"}, "neck": neck, "brain": tail | {"tail_depthwise"}
+    }  # fmt: skip
+    assert taught == expected[reads]
+
+
+@pytest.mark.parametrize("reads", ["neck", "brain"])
+def test_theta_of_other_tails_does_not_depend_on_the_order_either(reads):
+    siamese = network.build_siamese(network.build_tower(SMALL_FEATURES, READS[reads], seed=1))
+    first, second = drawn(5, *SMALL_FEATURES), drawn(5, *SMALL_FEATURES, seed=7)
+    one = siamese.predict_on_batch({"feature0": first, "feature1": second})
+    other = siamese.predict_on_batch({"feature0": second, "feature1": first})
+    np.testing.assert_array_equal(one["targetD"], other["targetD"])
+    np.testing.assert_array_equal(one["target0"], other["target1"])
+
+
+@pytest.mark.parametrize("reads", ["neck", "brain"])
+def test_landmarks_are_the_same_whatever_the_tail_reads(reads):
+    features = drawn(3, *SMALL_FEATURES)
+    usual, other = (
+        network.build_tower(SMALL_FEATURES, READS[r], seed=1) for r in ("landmarks", reads)
+    )
+    # Head, neck and landmarks are drawn before the tail.
+    for tower in (usual, other):
+        tower.get_layer("landmarks").set_weights([drawn(6, 136), drawn(136)])
+    found = [tower.predict_on_batch(features)["landmarks"] for tower in (usual, other)]
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_tail_on_the_brain_weighs_each_place_of_each_channel():
+    sizes = READS["brain"]._replace(tail_units=[3])
+    tower = network.build_tower(SMALL_FEATURES, sizes, seed=1)
+    features = drawn(2, *SMALL_FEATURES)
+    filters, bias = tower.get_layer("tail_depthwise").get_weights()
+    kernel, shift = tower.get_layer("tail0").get_weights()
+    begin = np.einsum("bhwc,hwc->bc", features, filters[..., 0]) + bias
+    expected = np.tanh(begin @ kernel + shift)
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    found = tower.predict_on_batch(features)["tail"]
+    np.testing.assert_allclose(found, np.pad(expected, ((0, 0), (0, 1))), atol=1e-6)
+
+
+@pytest.mark.parametrize("reads", READS)
+def test_a_tower_too_large_is_refused_whatever_its_tail_reads(reads):
+    sizes = READS[reads]._replace(tail_units=[10_000, 10_000])
+    with pytest.raises(InputError, match="tail_units make a tower of more than 100,000,000"):
+        network.check_size(SMALL_FEATURES, sizes)
+    network.check_size(SMALL_FEATURES, sizes._replace(tail_units=[9_000, 9_000]))
+
+
+# The calibration
+
+
+def calibrated(tails, constant):
+    layer = network.Calibration()
+    layer.build(tails.shape)
+    layer.constant.assign([constant])
+    return layer(tails)
+
+
+@pytest.mark.parametrize("constant", [0, 0.3, 1, 2.5])
+def test_the_calibration_scales_theta_by_its_equation(constant):
+    first, second = 3 * drawn(50, NUMBERS), drawn(50, NUMBERS, seed=6)
+    second[:25] += first[:25]  # smaller angles too
+    theta = keras.ops.convert_to_numpy(network.angle(first, second)).astype(float)
+    found = network.angle(*(calibrated(tails, constant) for tails in (first, second)))
+    expected = np.arccos((np.cos(theta) + constant**2) / (1 + constant**2))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    assert (np.diff(np.asarray(found)[np.argsort(theta)]) > 0).all()
+
+
+@pytest.mark.parametrize("constant", [0, 1.5])
+def test_a_tail_without_a_direction_stays_without_one(constant):
+    vectors = np.stack([NONE, SOME])
+    found = keras.ops.convert_to_numpy(calibrated(vectors, constant))
+    np.testing.assert_array_equal(found[0], 0)
+    # Two zero vectors are no match, and a zero vector matches nobody.
+    theta = network.angle(found[[0, 0]], found)
+    np.testing.assert_allclose(theta, np.pi / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize("case", VECTORS)
+def test_the_gradient_of_a_calibrated_theta_is_finite(case):
+    batches = [tf.Variable(vector[None]) for vector in VECTORS[case]]
+    with tf.GradientTape() as tape:
+        theta = network.angle(*(calibrated(batch, 1.5) for batch in batches))
+    assert np.isfinite(theta).all()
+    assert all(np.isfinite(g).all() for g in tape.gradient(theta, batches))
+
+
+def test_a_tail_that_is_no_number_stays_none_when_calibrated():
+    assert np.isnan(calibrated(np.full((1, 4), np.nan, np.float32), 1.5)).any()
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"], indirect=True)
+@pytest.mark.parametrize("reads", ["neck", "brain"])
+def test_the_calibration_survives_training(policy, reads):
+    tower = network.build_tower(SMALL_FEATURES, READS[reads], seed=1)
+    layer = tower.get_layer("calibration")
+    layer.constant.assign([1.5])
+    before = tower.get_weights()
+    siamese = network.build_siamese(tower)
+    siamese.compile(keras.optimizers.RMSprop(0.01), {"targetD": ContrastiveLoss(1.0)})
+    pair = {"feature0": drawn(8, *SMALL_FEATURES), "feature1": drawn(8, *SMALL_FEATURES, seed=7)}
+    siamese.fit(pair, {"targetD": np.zeros(8, np.float32)}, epochs=2, verbose=0)
+    assert layer.constant.numpy().tolist() == [1.5]
+    assert not all(np.array_equal(a, b) for a, b in zip(before, tower.get_weights(), strict=True))
+
+
+def test_the_calibration_is_stored_with_the_tower(tmp_path):
+    path = tmp_path / "tower.weights.h5"
+    tower = network.build_tower(SMALL_FEATURES, READS["brain"], seed=1)
+    tower.get_layer("calibration").constant.assign([1.5])
+    tower.save_weights(path)
+    weight_files.write_checksum(path)
+    found = network.build_tower(SMALL_FEATURES, READS["brain"], 2, str(path))
+    assert found.get_layer("calibration").constant.numpy().tolist() == [1.5]
+    np.testing.assert_array_equal(
+        *(t.predict_on_batch(drawn(2, *SMALL_FEATURES))["tail"] for t in (tower, found))
+    )
+
+
 # Keras's own files
 
 

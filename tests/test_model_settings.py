@@ -138,6 +138,7 @@ CASES = {
         ["model.tower_weights", TOWERS[1], TOWERS[2]],
     ),
     "a member's own size": (["++members.ja.head_filters=48"], ["++members.ja.tower_weights"]),
+    "a tail on the brain": (["++members.ja.tail_reads=brain"], ["++members.ja.tower_weights"]),
     "two members' sizes": (
         ["++members.ja.head_filters=48", "members.rai.tail_units=[50,40]"],
         ["++members.ja.tower_weights", TOWERS[2]],

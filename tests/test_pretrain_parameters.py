@@ -25,11 +25,14 @@ def test_each_member_starts_from_shipped_weights_of_its_own_tower(file):
     settings = parameters.load(ROOT / file)
     for name in settings.members:
         member = settings.member(name).model
-        assert member.tower_weights == f"pretrained/{recipe.tower_weights(name)}"
+        file = recipe.tower_weights if name in SHIPPED["members"] else recipe.fitted_weights
+        assert member.tower_weights == f"pretrained/{file(name)}"
         brain = build_brain(
             member.brain, member.brain_layer, member.brain_view, str(ROOT / member.brain_weights), 1
         )
-        sizes = Tower(member.head_filters, member.neck_units, member.tail_units, 0.0, 0.0)
+        sizes = Tower(
+            member.head_filters, member.neck_units, member.tail_units, 0.0, 0.0, member.tail_reads
+        )
         assert sizes == shape_of(name)
         build_tower(brain.output_shape[1:], sizes, 1, str(ROOT / member.tower_weights))
 
@@ -67,8 +70,12 @@ def test_an_unknown_parameter_is_one_line(name, tmp_path):
         ({"tower": SHIPPED["tower"] | {"batch_size": 5}}, "tower.batch_size: "),
         ({"tower": SHIPPED["tower"] | {"near": 0}}, "tower.near: "),
         ({"members": {}}, "members: "),
-        ({"members": {"../ja": SHIPPED["members"]["ja"]}}, "members.../ja"),
-        ({"members": {"ja": SHIPPED["members"]["ja"] | {"tail_units": [3]}}}, "members.ja.tail_un"),
+        ({"members": {"../ja": SHIPPED["members"]["rai"]}}, "members.../ja"),
+        ({"members": {"ja": SHIPPED["members"]["rai"] | {"tail_units": []}}}, "members.ja.tail_un"),
+        ({"fit": SHIPPED["fit"] | {"fmr": 0}}, "fit.fmr: "),
+        ({"fit": SHIPPED["fit"] | {"strangers": "a/b"}}, "fit.strangers: "),
+        ({"fitted": {"ja": SHIPPED["fitted"]["ja"] | {"tail_units": [9, 9]}}}, "fitted.ja.tail_un"),
+        ({"fitted": {"ja": SHIPPED["fitted"]["ja"] | {"tail_units": [193]}}}, "fitted.ja.tail_un"),
     ],
 )
 def test_a_parameter_out_of_its_range_is_refused_by_name(changes, message, tmp_path, monkeypatch):
@@ -96,7 +103,7 @@ def test_a_missing_dlib_model_is_one_line(name, tmp_path):
     assert not (folder / "labels").exists()
 
 
-@pytest.mark.parametrize("name", ["train_brain", "train_tower"])
+@pytest.mark.parametrize("name", ["train_brain", "train_tower", "fit_tower"])
 def test_training_without_labels_is_one_line(name, tmp_path):
     folder = make_project(tmp_path / "project")
     line = error_line(run(name, folder))
@@ -105,6 +112,6 @@ def test_training_without_labels_is_one_line(name, tmp_path):
 
 
 def test_a_tower_of_a_name_that_is_no_member_is_one_line(tmp_path):
-    folder = make_project(tmp_path / "project", members={"ja": SHIPPED["members"]["ja"]})
+    folder = make_project(tmp_path / "project", members={"ja": SHIPPED["members"]["rai"]})
     line = error_line(run("train_tower", folder))
     assert line == f"train_tower.py: error: params.yaml has no member {MEMBER!r} in `members`"

@@ -38,7 +38,7 @@ def test_a_stage_depends_on_its_script_and_the_modules_beside_it(name):
     *params, packages = stage(name)["params"]
     assert params == sorted(params)
     assert packages["../packages.yaml"] == sorted(packages["../packages.yaml"])
-    key = " ${key}" if name == "train_tower" else ""
+    key = " ${key}" if name in ("train_tower", "fit_tower") else ""
     assert stage(name)["cmd"] == f"PYTHONPATH=../src python {name}.py{key}"
 
 

@@ -470,6 +470,7 @@ SMALLER_MODEL = {
     "brain_weights": None,
     "head_filters": 4,
     "neck_units": [8, 6],
+    "tail_reads": "landmarks",
     "tail_units": [7, 5],
     "tower_weights": None,
 }

@@ -109,7 +109,7 @@ def model_description(folder: Path) -> Reader:
             if not (path.parent / f"{name}.weights.h5").exists():
                 shutil.copy(whole / f"{name}.weights.h5", path.parent)
         found = store.load(path.parent)
-        assert found.tower.output["tail"].shape[1] == found.description["tail_units"][1]
+        assert found.tail_numbers == found.description["tail_units"][-1]
 
     text = (whole / "model.json").read_bytes()
     value = json.loads(text)

@@ -3,7 +3,7 @@
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -59,7 +59,8 @@ class Architecture(Group):
     brain_trainable: bool
     head_filters: Units
     neck_units: Annotated[list[Units], Field(min_length=1, max_length=10)]
-    tail_units: Annotated[list[Units], Field(min_length=2, max_length=2)]
+    tail_reads: Literal["landmarks", "neck", "brain"]
+    tail_units: Annotated[list[Units], Field(min_length=1, max_length=10)]
 
 
 class Capture(Group):

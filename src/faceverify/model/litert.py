@@ -23,7 +23,7 @@ def convert(members: Sequence[TrainedModel], weights: Sequence[float]) -> bytes:
     `thetas` (B, members), each member's angle in radians, and `theta` (B,), their weighted sum.
     Equal members and weights give equal bytes.
     """
-    units = [member.description["tail_units"][1] for member in members]
+    units = [member.tail_numbers for member in members]
     module = tf.Module()
     signatures = {
         "embed": tf.function(

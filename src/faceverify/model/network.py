@@ -2,8 +2,9 @@
 
     photo (218, 218, 3) -> brain -> head -> neck -> landmarks (136,) -> tail -> (128,)
 
-The brain is the first part of a published network; the rest is the tower. Both faces of a pair
-pass through the same weights, and theta is the angle between their tails.
+The brain is the first part of a published network; the rest is the tower. The tail may begin on
+the neck or on the brain instead. Both faces of a pair pass through the same weights, and theta is
+the angle between their tails.
 """
 
 import itertools
@@ -37,6 +38,7 @@ class Tower(NamedTuple):
     tail_units: list[int]
     dropout: float  # rate
     l2: float  # factor
+    tail_reads: str = "landmarks"  # what the tail begins on: landmarks, neck or brain
 
 
 def build_brain(
@@ -138,9 +140,11 @@ def build_tower(
     """The tower: features -> {"landmarks": (B, 136), "tail": (B, 128)}, the trained part.
 
     `feature_shape` is (height, width, channels) of the brain's feature maps. Landmarks are in
-    [0, 1] of the landmark range. `weights` is a `.weights.h5` file of this tower with its checksum
-    beside it, or None for random ones drawn from `seed`. Raises InputError when the features are
-    too small for the head, and for weights that are not what their checksum says or do not fit.
+    [0, 1] of the landmark range. A tail that does not begin on them ends in a `Calibration`, so
+    that it has one number more than its last layer has units. `weights` is a `.weights.h5` file of
+    this tower with its checksum beside it, or None for random ones drawn from `seed`. Raises
+    InputError when the features are too small for the head, and for weights that are not what
+    their checksum says or do not fit.
     """
     height, width, _ = feature_shape
     if min(height, width) < LEAST_SIDE:
@@ -182,20 +186,37 @@ def _tower_outputs(features: keras.KerasTensor, sizes: Tower) -> dict[str, keras
         dtype="float32",
         name="landmarks",
     )(x)
-    # tail
-    units, last = sizes.tail_units
-    x = layers.Dense(units, activation="elu", dtype="float32", name="tail0")(landmarks)
-    x = layers.Dropout(sizes.dropout, dtype="float32")(x)
-    tail = layers.Dense(last, activation="tanh", dtype="float32", name="tail1")(x)
-    return {"landmarks": landmarks, "tail": tail}
+    begin = {"landmarks": landmarks, "neck": x, "brain": features}[sizes.tail_reads]
+    return {"landmarks": landmarks, "tail": _tail(begin, sizes)}
+
+
+def _tail(x: keras.KerasTensor, sizes: Tower) -> keras.KerasTensor:
+    """The tail on numbers (B, n), or on the brain's features (B, height, width, channels)."""
+    if sizes.tail_reads == "brain":
+        # Each place of the maps weighs by itself, unlike in a mean: S. Chen et al.,
+        # "MobileFaceNets", 2018, section 3.2.
+        whole = layers.DepthwiseConv2D(x.shape[1:3], dtype="float32", name="tail_depthwise")
+        x = layers.Flatten(dtype="float32")(whole(x))  # (B, channels)
+    *inner, last = sizes.tail_units
+    for i, units in enumerate(inner):
+        dense = layers.Dense(units, activation="elu", dtype="float32", name=f"tail{i}")
+        x = layers.Dropout(sizes.dropout, dtype="float32")(dense(x))
+    last_dense = layers.Dense(last, activation="tanh", dtype="float32", name=f"tail{len(inner)}")
+    tail = last_dense(x)
+    return tail if sizes.tail_reads == "landmarks" else Calibration(name="calibration")(tail)
 
 
 def check_size(feature_shape: tuple[int, ...], sizes: Tower) -> None:
     """Raise InputError for a tower of more than MAX_WEIGHTS, which no machine might hold."""
     height, width, channels = feature_shape
     flat = (height - 2) // 2 * ((width - 2) // 2) * sizes.head_filters
-    units = [flat, *sizes.neck_units, LANDMARK_NUMBERS, *sizes.tail_units]
-    weights = 9 * channels * sizes.head_filters + sum(map(math.prod, itertools.pairwise(units)))
+    begins = {"landmarks": LANDMARK_NUMBERS, "neck": sizes.neck_units[-1], "brain": channels}
+    neck = [flat, *sizes.neck_units, LANDMARK_NUMBERS]
+    tail = [begins[sizes.tail_reads], *sizes.tail_units]
+    dense = itertools.chain(itertools.pairwise(neck), itertools.pairwise(tail))
+    weights = 9 * channels * sizes.head_filters + sum(map(math.prod, dense))
+    if sizes.tail_reads == "brain":
+        weights += math.prod(feature_shape)
     if weights > MAX_WEIGHTS:
         raise InputError(
             "model: head_filters, neck_units and tail_units make a tower of more than "
@@ -269,3 +290,29 @@ class Angle(layers.Layer):
     def call(self, vectors):
         """The angle between the two tensors of the list `vectors`."""
         return angle(*vectors)
+
+
+@keras.saving.register_keras_serializable(package="faceverify")
+class Calibration(layers.Layer):
+    """Scales the angle between tails: brings each to length 1 and appends a constant c to it.
+
+    cos theta' = (cos theta + c^2) / (1 + c^2), so a smaller theta stays the smaller one, and c
+    can be chosen so that a rate of errors lies at an angle of choice. c >= 0 is a weight that
+    training leaves alone; 0 leaves theta as it is. A zero vector has no direction, and stays zero.
+    """
+
+    def __init__(self, **options) -> None:
+        """Take Keras's layer options."""
+        super().__init__(**(options | {"dtype": "float32"}))
+
+    def build(self, shape) -> None:
+        """Make the weight c."""
+        self.constant = self.add_weight(
+            shape=(1,), initializer="zeros", trainable=False, name="constant"
+        )
+
+    def call(self, tails):
+        """Calibrated tails (B, n + 1) from tails (B, n)."""
+        unit = _unit(tails)
+        directed = ops.any(unit != 0, axis=-1, keepdims=True)  # (B, 1)
+        return ops.concatenate([unit, ops.where(directed, self.constant, 0.0)], axis=-1)

@@ -27,6 +27,11 @@ class TrainedModel(NamedTuple):
     tower: keras.Model
     description: dict[str, Any]
 
+    @property
+    def tail_numbers(self) -> int:
+        """How many numbers the tail of a face has."""
+        return self.tower.output["tail"].shape[1]
+
 
 class Digests(Group):
     """SHA-256 of the weight files."""

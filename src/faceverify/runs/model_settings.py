@@ -68,7 +68,12 @@ def _misfits_of(training: Training, layers: CutLayers) -> Iterator[tuple[str, Mi
     if weights and weights != layers.weight_shapes(layer):
         yield "brain_weights", Misfit(f"{model.brain_weights} is of another brain or cut", None)
     sizes = network.Tower(
-        model.head_filters, model.neck_units, model.tail_units, training.dropout, training.l2
+        model.head_filters,
+        model.neck_units,
+        model.tail_units,
+        training.dropout,
+        training.l2,
+        model.tail_reads,
     )
     network.check_size(layers.shapes[layer], sizes)
     if model.tower_weights is not None:
