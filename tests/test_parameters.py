@@ -334,7 +334,7 @@ def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
     assert loaded == recorded
     assert len(loaded) == len(parameters.Parameters.model_fields)
     # A few by hand: the two readers could be wrong together.
-    assert (loaded["lr"], loaded["epochs"], loaded["seed"]) == (1e-6, 10, 2356)
+    assert (loaded["lr"], loaded["epochs"], loaded["seed"]) == (1e-7, 10, 2356)
     assert (loaded["gamma"], loaded["precision"], loaded["workers"]) == (50.0, "float32", "loky")
     assert loaded["select"]["require"] == loaded["pair"]["val_identities"] == []
     assert loaded["model"]["neck_units"] == [150, 100]
