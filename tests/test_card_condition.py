@@ -15,9 +15,9 @@ from faceverify.evaluation.bootstrap import Resampling
 from faceverify.evaluation.card_condition import put_on_cards
 from faceverify.evaluation.card_faces import Cards, face_on_card
 from faceverify.evaluation.judged_photos import JudgedPhotos, Trials
-from faceverify.evaluation.metrics import Thresholds
+from faceverify.evaluation.metrics import NO_ANSWER, Thresholds
 from faceverify.evaluation.summary import CARD
-from faceverify.evaluation.verification import NO_ANSWER, NO_PHOTO, VerificationPairs
+from faceverify.evaluation.verification import NO_PHOTO, VerificationPairs
 from faceverify.faces import aligned_photos, dlib_descriptor, landmarks
 from faceverify.runs import parameters
 from faceverify.verify import camera_photos

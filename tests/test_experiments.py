@@ -9,7 +9,7 @@ from tiny import Clone
 
 pytestmark = pytest.mark.slow
 
-FIGURES = ("accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr", "card.fmr", "card.fnmr")
+FIGURES = ("card.fmr", "card.fnmr", "accuracy", "accuracy_fitted", "auc", "eer", "fmr", "fnmr")
 NAMES = ("ja-dropout-1", "ja-dropout-2")
 
 

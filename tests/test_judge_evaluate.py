@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from faceverify.cards.phone import photographed_card
-from faceverify.evaluation import card_condition, metrics, verification
+from faceverify.evaluation import card_condition, metrics
 from faceverify.evaluation.bootstrap import Resampling
 from faceverify.evaluation.judged_photos import Trials, load_pairs
 from faceverify.evaluation.metrics import Thresholds
@@ -38,7 +38,7 @@ def test_the_same_scores_have_the_same_figures_and_intervals(silent, spread):
     score = rng.normal(np.where(same, 0.5, 1.4), spread)
     refused = rng.random(len(score)) < silent
     ours = metrics.measure(
-        np.where(refused, verification.NO_ANSWER, score),
+        np.where(refused, metrics.NO_ANSWER, score),
         same,
         identities,
         Thresholds(0.6, 0.6, 0.6),

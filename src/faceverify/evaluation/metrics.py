@@ -22,6 +22,9 @@ from faceverify.evaluation.bootstrap import (
     with_intervals,
 )
 
+# The score of a pair without an answer: above every theta and every distance of descriptors, so
+# that it is refused whatever the threshold.
+NO_ANSWER = 4.0
 # An FMR of one in `n` needs this many times `n` impostor pairs to be more than a few chance hits.
 _IMPOSTORS_PER_STEP = 10
 # The FMR as "one in n" keeps the comparison of counts exact.

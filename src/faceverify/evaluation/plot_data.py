@@ -10,7 +10,6 @@ from faceverify.base.errors import MadeFileError
 from faceverify.base.files import content, read_json
 from faceverify.evaluation import metrics
 from faceverify.evaluation.summary import ENDS
-from faceverify.evaluation.verification import NO_ANSWER
 
 POINTS, BINS = 100, 40
 KINDS = ("genuine", "impostor")
@@ -70,7 +69,7 @@ def histogram(
     Columns: `start` and `end` of the bin, `kind` of KINDS, `share` of that kind in [0, 1], and both
     thresholds. Pairs without an answer count in the shares and are in no bin.
     """
-    answered = scores[scores < NO_ANSWER]
+    answered = scores[scores < metrics.NO_ANSWER]
     edges = np.linspace(0, np.max(answered, initial=accept_threshold), BINS + 1)
     parts = [
         pd.DataFrame(

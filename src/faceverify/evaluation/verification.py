@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
+from faceverify.evaluation.metrics import NO_ANSWER
 from faceverify.model.network import angle
 
 SCORED_AT_ONCE = 65_536  # pairs; bounds the memory
-# In place of a photo's row: there was no usable photo. Such a pair is refused, whatever the
-# threshold: its score is above every theta and every distance of descriptors.
-NO_PHOTO, NO_ANSWER = -1, 4.0
+NO_PHOTO = -1  # in place of a photo's row: there was no usable photo
 
 
 class VerificationPairs(NamedTuple):
