@@ -32,8 +32,8 @@ LICENCES = [
     "CelebA, whose photos the model or its brain is trained on, is for non-commercial research "
     "and may not be redistributed; the model carries the same limits.",
     "A MobileFaceNet brain's weights are published under the MIT licence; they were trained on "
-    "MS-Celeb-1M, which its makers have withdrawn. The tail behind it was fitted on photo sets that "
-    "are for non-commercial research.",
+    "MS-Celeb-1M, which its makers have withdrawn. The tail behind it was fitted on photo sets for "
+    "non-commercial research.",
     "The landmark model was trained on the iBUG 300-W data, whose licence excludes commercial use.",
 ]
 
