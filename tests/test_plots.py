@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 VEGA_LITE = "5.8"
 ROC, DET = "ROC on the validation pairs", "DET on the validation pairs"
 SCORES = "Ensemble scores of genuine and impostor pairs"
+ON_CARDS = "with the first photo on a card"
 GROUPS, DECISIONS = (
     "Ensemble error rates by attribute group",
     "Ensemble decisions at accept_threshold",
@@ -60,6 +61,12 @@ def expected_marks(clone: Clone) -> dict[str, dict[str, int]]:
         ROC: {"line mark": models},
         DET: {"line mark": models},
         SCORES: {"bar": len(rows(clone, "scores.csv")), "rule mark": 2},
+        f"ROC {ON_CARDS}": {"line mark": models},
+        f"DET {ON_CARDS}": {"line mark": models},
+        f"Ensemble scores {ON_CARDS}": {
+            "bar": len(rows(clone, "card_scores.csv")),
+            "rule mark": 2,
+        },
         GROUPS: {"point": groups, "rule mark": groups},
         DECISIONS: {"rect mark": 4, "text mark": 4},
         **{f"{name} while training": {"line mark": LINES, "point": LINES} for name in TRAINING},
@@ -122,7 +129,7 @@ def test_training_curves_are_those_of_all_members_on_both_splits(specs):
 
 def test_two_revisions_are_drawn_beside_each_other(clone, tmp_path):
     changed = clone.copy(tmp_path / "clone")
-    for name in ("roc", "scores", "groups", "confusion"):
+    for name in ("roc", "scores", "card_roc", "card_scores", "groups", "confusion"):
         path = changed.folder / f"plots/{name}.csv"
         path.write_text(path.read_text().replace("0.5", "0.4"))
     shown = json.loads(changed.dvc("plots", "diff", "HEAD", "--json").stdout)["data"]

@@ -26,6 +26,7 @@ SMALL = {
     "brain_view": "brain_view: 218",
     "brain_weights": "brain_weights: null",
     "tower_weights": "tower_weights: null",
+    "tail_reads": "tail_reads: landmarks",  # so that every setting moves the angles
     "resamples": "resamples: 100",
 }
 
@@ -119,8 +120,8 @@ def make_clone(folder: Path, sample: Path) -> Clone:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     text = (folder / "params.yaml").read_text()
-    # A member's own brain, weights or step: all take the shared ones, which are small.
-    own = r"^    (brain\w*|tower_weights|lr): .*\n"
+    # A member's own brain, tail, weights or step: all take the shared ones, which are small.
+    own = r"^    (brain\w*|tail_reads|tower_weights|lr): .*\n"
     text = re.sub(own, "", text, flags=re.MULTILINE)
     for key, line in SMALL.items():
         text, count = re.subn(rf"^(\s*){key}: .*$", rf"\g<1>{line}", text, flags=re.MULTILINE)
