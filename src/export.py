@@ -16,12 +16,14 @@ if __name__ == "__main__":
 backend.start()
 
 from faceverify.base import digests, files
+from faceverify.base.schema import Calibration, checked
+from faceverify.evaluation import calibration
 from faceverify.evaluation.judged_photos import load_pairs
 from faceverify.evaluation.parity import exported_thetas, member_thetas, parity_report
 from faceverify.evaluation.summary import ENSEMBLE
 from faceverify.faces import aligned_photos
 from faceverify.faces.alignment import CANONICAL_POINTS
-from faceverify.model import litert, store
+from faceverify.model import litert, quality, store
 from faceverify.runs import lock, members, parameters, script
 from faceverify.verify.verifier_file import FORMAT, Alignment, Network
 
@@ -50,13 +52,20 @@ def main() -> None:
         if weight
     }
     weights = [settings.ensemble[name] for name in trained]
-    exported = litert.convert(list(trained.values()), weights)
+    scaled = read_calibration(list(trained))
+    towers = {name: member.tower for name, member in trained.items()}
+    calibration.set_constants(towers, scaled.constants)
+    exported = litert.convert(list(trained.values()), weights, quality.load())
 
     expected = member_thetas(trained, judged, pairs["val"], CACHE)
     found = exported_thetas(Network(exported), list(trained), judged, pairs["val"])
     expected[ENSEMBLE] = sum(settings.ensemble[name] * theta for name, theta in expected.items())
     parity = parity_report(expected, found, settings.accept_threshold)
-    description = describe(exported, trained, settings) | {"metrics": figures, "parity": parity}
+    description = describe(exported, trained, settings) | {
+        "calibration": scaled.model_dump(),
+        "metrics": figures,
+        "parity": parity,
+    }
     with files.replacing(MODEL) as temporary:
         temporary.write_bytes(exported)
     files.write_json(DESCRIPTION, description, indent=2)
@@ -77,6 +86,17 @@ def read_metrics() -> dict[str, float | None]:
     return figures
 
 
+def read_calibration(names: list[str]) -> Calibration:
+    """The calibration that `evaluate` wrote, of these members."""
+    path = METRICS / "calibration.json"
+    try:
+        found = checked(Calibration, files.read_json(path), path)
+        constants = {name: found.constants[name] for name in names}
+    except (errors.InputError, KeyError) as error:
+        raise errors.MadeFileError(f"{path} is not that of the members: {error}") from None
+    return found.model_copy(update={"constants": constants})
+
+
 def is_figure(value: object) -> bool:
     """Whether a value is a number in [0, 1], or None for an undefined figure."""
     return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
@@ -85,7 +105,7 @@ def is_figure(value: object) -> bool:
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
-    """`verifier.json` without `metrics` and `parity`; see `verifier_file.VerifierDescription`."""
+    """`verifier.json` without what was measured; see `verifier_file.VerifierDescription`."""
     landmark_model = DATA / settings.select.landmark_model
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {

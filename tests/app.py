@@ -10,7 +10,7 @@ import yaml
 
 from faceverify.base import digests
 from faceverify.faces.alignment import CANONICAL_POINTS
-from faceverify.model import litert, network, store
+from faceverify.model import litert, network, quality, store
 from faceverify.verify.verifier_file import FORMAT, Alignment
 from helpers import PREDICTOR, ROOT
 
@@ -31,7 +31,8 @@ def make_app(folder: Path, sample: Path) -> Path:
         tower = network.build_tower(brain.output_shape[1:], sizes, seed)
         described = cut | {"brain_trainable": False} | sizes._asdict()
         members[name] = store.TrainedModel(brain, tower, described)
-    exported = litert.convert(list(members.values()), list(WEIGHTS.values()))
+    believing = quality.load(ROOT / quality.WEIGHTS)
+    exported = litert.convert(list(members.values()), list(WEIGHTS.values()), believing)
     (folder / "models").mkdir(parents=True)
     (folder / "data").mkdir()
     shutil.copy(sample / PREDICTOR, folder / "data")
@@ -59,6 +60,7 @@ def describe(exported: bytes, predictor: Path, limits: dict) -> dict:
             "alignment": dict(zip(Alignment.model_fields, CANONICAL_POINTS.tolist(), strict=True)),
         },
         "threshold": 0.6,
+        "calibration": {"kind": "shipped", "constants": dict.fromkeys(WEIGHTS), "thresholds": []},
         "members": [{"name": n, "weight": w, "tail": 8} for n, w in WEIGHTS.items()],
         "capture": limits,
         "metrics": {},

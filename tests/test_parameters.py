@@ -163,6 +163,7 @@ def test_shipped_files_have_the_same_keys():
         ("capture.min_sharpness", "sharp"),
         ("capture.min_brightness", 256),
         ("capture.max_brightness", True),
+        ("capture.min_quality", 1.5),
         ("capture.second_face", 1.1),
         ("capture.second_face", None),
         ("members", {}),
@@ -346,6 +347,7 @@ def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
         "min_sharpness": 0.42,
         "min_brightness": 35.0,
         "max_brightness": 215.0,
+        "min_quality": 0.5,
         "second_face": 0.6,
     }
 
@@ -363,6 +365,7 @@ def test_each_changed_value_is_the_one_that_is_loaded(tmp_path):
         "model.tail_reads": "neck", "model.tail_units": [7, 8], "evaluate.fmr_factor": 3.5,
         "evaluate.resamples": 222, "evaluate.genuine_per_identity": 4,
         "capture.min_interocular": 30.5,
+        "capture.min_quality": 0.25,
         "capture.min_brightness": 40, "capture.max_brightness": 200, "capture.second_face": 0.5,
     }  # fmt: skip
     loaded = parameters.load(write_parameters(tmp_path, changes)).model_dump()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import joblib
+import keras
 import numpy as np
 from tqdm import tqdm
 
@@ -23,6 +24,8 @@ from faceverify.base.workers import results
 from faceverify.evaluation.card_faces import CardFace, Cards, face_on_card
 from faceverify.evaluation.judged_photos import JudgedPhotos
 from faceverify.evaluation.verification import NO_PHOTO, VerificationPairs
+from faceverify.model import features
+from faceverify.verify.refusals import DoubtfulError
 
 # Change this when a card, or what is found on it, is another for the same photo.
 FORMAT = "1"
@@ -65,6 +68,26 @@ def put_on_cards(
     refusals = {code: codes.count(code) for code in sorted({*codes} - {""})}
     faces = _as_photos(folder, judged, firsts[answered], found)
     return CardPairs(faces, pairs._replace(photos=photos), len(firsts), refusals)
+
+
+def without_doubtful(
+    found: CardPairs, photos: int, network: keras.Model, least: float
+) -> CardPairs:
+    """Refuse the faces on cards whose quality is below `least`, as `verify` does.
+
+    `photos` is the number of judged photos, whose rows come before those of the faces; `network`
+    that of `model.quality`.
+    """
+    values = [*features.run_photos(network, found.faces.names, found.faces.read), np.empty((0, 1))]
+    doubtful = np.concatenate(values)[:, 0] < least
+    rows = found.pairs.photos.copy()
+    there = np.flatnonzero(rows[:, 0] != NO_PHOTO)
+    rows[there[doubtful[rows[there, 0] - photos]], 0] = NO_PHOTO
+    refusals = found.refusals | {DoubtfulError.code: int(doubtful.sum())}
+    return found._replace(
+        pairs=found.pairs._replace(photos=rows),
+        refusals={code: refusals[code] for code in sorted(refusals) if refusals[code]},
+    )
 
 
 def _faces(

@@ -76,7 +76,7 @@ class Subject(Verifier):
         if seen is not own:
             # The same photo in the other slot is another picture.
             face = face._replace(turns=face.turns + FULL_TURN)
-        return Embedding(vector, face, hashlib.sha256(own).hexdigest())
+        return Embedding(vector, face, hashlib.sha256(own).hexdigest(), found.quality)
 
     def aligned(self, photo: str, *, first: bool) -> np.ndarray:
         """The face of a first or second photo as the network sees it, uint8 RGB (218, 178, 3).
@@ -116,7 +116,7 @@ class _NetworkBeside:
         self.network = network
         self.distances: list[np.ndarray] = []
 
-    def embed(self, canvases: np.ndarray) -> np.ndarray:
+    def embed(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.network.embed(canvases)
 
     def compare(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

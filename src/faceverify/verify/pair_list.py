@@ -21,9 +21,9 @@ from faceverify.base.text_lines import numbered_lines
 from faceverify.verify.embedding_store import EmbeddingStore, StoredEmbedding, stamp
 from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
 from faceverify.verify.verifier import ACCEPT, REJECT, SLOTS, Embedding, Verifier
-from faceverify.verify.verifier_file import COMPARED_AT_ONCE
 
 COLUMNS = (*SLOTS, "theta", "decision", "error")
+ROWS_AT_ONCE = 4096  # bounds the memory
 IDENTICAL = "warning: both photos are one and the same file"
 
 
@@ -160,7 +160,7 @@ def _write(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         rows = _rows(pairs)
-        while part := list(islice(rows, COMPARED_AT_ONCE)):
+        while part := list(islice(rows, ROWS_AT_ONCE)):
             for row in _scored(verifier, part, store, threshold):
                 decisions[row[COLUMNS.index("decision")]] += 1
                 writer.writerow([output.spreadsheet_cell(_printable(cell)) for cell in row])

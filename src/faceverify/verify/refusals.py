@@ -50,6 +50,12 @@ class BlurredError(CaptureError):
     code = "blurred"
 
 
+class DoubtfulError(CaptureError):
+    """What was found and aligned can hardly be a face, in its right colours."""
+
+    code = "doubtful"
+
+
 class TooDarkError(CaptureError):
     """The face has too little light."""
 

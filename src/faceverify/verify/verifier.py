@@ -13,7 +13,7 @@ from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import to_canvas
 from faceverify.verify import camera_photos, face_search, verifier_file
 from faceverify.verify.capture import FoundFace, find_face
-from faceverify.verify.refusals import CaptureError
+from faceverify.verify.refusals import CaptureError, DoubtfulError
 
 # Where the landmark model lies, seen from verifier.json: beside it in an app, or as in the
 # repository.
@@ -28,12 +28,14 @@ class Embedding(NamedTuple):
     """A photo's embedding, which can be compared with others.
 
     `vector`: float32 (N,), the members' tails one after the other. `face`: the face that was
-    embedded. `digest`: SHA-256 of the photo file.
+    embedded. `digest`: SHA-256 of the photo file. `quality`: how far the face is believed to be
+    one, [0, 1].
     """
 
     vector: np.ndarray
     face: FoundFace
     digest: str
+    quality: float
 
 
 class Comparison(NamedTuple):
@@ -115,8 +117,12 @@ class Verifier:
             any_side=any_side,
             allow_several=allow_several,
         )
-        (vector,) = self.network.embed(to_canvas(face.aligned)[None])
-        return Embedding(vector, face, hashlib.sha256(data).hexdigest())
+        (vector,), (quality,) = self.network.embed(to_canvas(face.aligned)[None])
+        if not quality >= limits.min_quality:
+            raise DoubtfulError(
+                "hardly to be seen as a face; show your own, from the front, in even light"
+            )
+        return Embedding(vector, face, hashlib.sha256(data).hexdigest(), float(quality))
 
     def compare(
         self,

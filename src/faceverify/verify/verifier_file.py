@@ -2,7 +2,12 @@
 
 import hashlib
 import math
+import os
+import queue
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -15,6 +20,7 @@ from faceverify.base.files import content, parse_json, path_inside
 from faceverify.base.quiet import held_stderr
 from faceverify.base.schema import (
     Angle,
+    Calibration,
     Capture,
     Digest,
     Group,
@@ -24,18 +30,18 @@ from faceverify.base.schema import (
     checked,
 )
 
-FORMAT = 1
+FORMAT = 2
 SIGNATURES = {
     "compare": {"inputs": ["first", "second"], "outputs": ["theta", "thetas"]},
-    "embed": {"inputs": ["photos"], "outputs": ["embedding"]},
+    "embed": {"inputs": ["photo"], "outputs": ["embedding", "quality"]},
+    "quality": {"inputs": ["photo"], "outputs": ["quality"]},
 }
-# Most photos and most comparisons of one call of the model, so that memory is bounded.
-PHOTOS_AT_ONCE, COMPARED_AT_ONCE = 8, 4096
 # Most bytes of a `verifier.json`: real ones have a few thousand, and pydantic needs a kilobyte of
 # memory for each wrong value.
 LARGEST = 2**18
 # `held_stderr` holds back the whole process: only one thread at a time may use it.
 _loading = threading.Lock()
+_CORES = os.cpu_count() or 1
 
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Size = Annotated[int, Field(ge=1)]
@@ -106,6 +112,7 @@ class VerifierDescription(Group):
     landmark_model: NamedFile
     input: Input
     threshold: Angle
+    calibration: Calibration
     members: Annotated[list[Member], Field(min_length=1)]
     capture: Capture
     metrics: dict[str, Number | None]
@@ -122,30 +129,37 @@ class VerifierDescription(Group):
 
 
 class Network:
-    """The model file, run by LiteRT; may be called from several threads at once."""
+    """The model file, run by LiteRT; may be called from several threads at once.
+
+    The file takes one photo at a time: as many interpreters as there are cores share the work.
+    """
 
     def __init__(self, data: bytes) -> None:
-        """Take a model file's bytes; ValueError for those of no model with the two signatures."""
-        with _loading, held_stderr():  # LiteRT tells of its processor delegate
-            interpreter = Interpreter(model_content=data, num_threads=1)
-            interpreter.allocate_tensors()
+        """Take a model file's bytes; ValueError for those of no model with the signatures."""
+        self._data = data
+        interpreter = _interpreter(data)
         if interpreter.get_signature_list() != SIGNATURES:
             raise ValueError("its signatures are not those of a verifier")
-        self._lock = threading.Lock()
-        self._embed = interpreter.get_signature_runner("embed")
-        self._compare = interpreter.get_signature_runner("compare")
-        self.photo_shape = _shape(self._embed, "photos")
-        (self.units,) = _shape(self._compare, "first")
-        self.members = int(self._compare.get_output_details()["thetas"]["shape"][-1])
+        self._idle: queue.LifoQueue[Interpreter] = queue.LifoQueue()
+        self._idle.put(interpreter)
+        self._more = threading.Semaphore(_CORES - 1)
+        embed, compare = (interpreter.get_signature_runner(name) for name in ("embed", "compare"))
+        self.photo_shape = _shape(embed.get_input_details()["photo"])
+        (self.units,) = _shape(compare.get_input_details()["first"])
+        (self.members,) = _shape(compare.get_output_details()["thetas"])
 
-    def embed(self, canvases: np.ndarray) -> np.ndarray:
-        """Embed aligned photos, uint8 (B, 218, 218, 3) -> float32 (B, N)."""
+    def embed(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embed aligned photos, uint8 (B, 218, 218, 3).
+
+        Gives the embeddings, float32 (B, N), and the qualities (B,): how far each photo is
+        believed to be an aligned face in RGB, [0, 1].
+        """
         _check(canvases, np.uint8, self.photo_shape, "photos")
-        found = np.empty((len(canvases), self.units), np.float32)
-        for part in _parts(len(canvases), PHOTOS_AT_ONCE):
-            with self._lock:
-                found[part] = self._embed(photos=canvases[part])["embedding"]
-        return found
+        with ThreadPoolExecutor(_CORES) as pool:
+            found = list(pool.map(self._embed, canvases))
+        vectors = np.array([one["embedding"][0] for one in found], np.float32)
+        qualities = np.array([one["quality"][0] for one in found], np.float32)
+        return vectors.reshape(len(canvases), self.units), qualities
 
     def compare(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Measure the angles between pairs of embeddings, float32 (B, N) each.
@@ -159,11 +173,36 @@ class Network:
             raise ValueError(f"{len(first)} embeddings cannot be compared with {len(second)}")
         thetas = np.empty((len(first), self.members), np.float32)
         theta = np.empty(len(first), np.float32)
-        for part in _parts(len(first), COMPARED_AT_ONCE):
-            with self._lock:
-                found = self._compare(first=first[part], second=second[part])
-                theta[part], thetas[part] = found["theta"], found["thetas"]
+        with self._borrowed("compare") as compare:
+            for i in range(len(first)):
+                found = compare(first=first[i : i + 1], second=second[i : i + 1])
+                theta[i], thetas[i] = found["theta"][0], found["thetas"][0]
         return theta, thetas
+
+    def _embed(self, canvas: np.ndarray) -> dict[str, np.ndarray]:
+        with self._borrowed("embed") as embed:
+            return embed(photo=canvas[None])
+
+    @contextmanager
+    def _borrowed(self, signature: str) -> Iterator[SignatureRunner]:
+        """A signature of an interpreter that nobody else uses meanwhile."""
+        try:
+            interpreter = self._idle.get_nowait()
+        except queue.Empty:
+            more = self._more.acquire(blocking=False)
+            interpreter = _interpreter(self._data) if more else self._idle.get()
+        try:
+            yield interpreter.get_signature_runner(signature)
+        finally:
+            self._idle.put(interpreter)
+
+
+def _interpreter(data: bytes) -> Interpreter:
+    """An interpreter of a model file's bytes; ValueError for those of no model."""
+    with _loading, held_stderr():  # LiteRT tells of its processor delegate
+        interpreter = Interpreter(model_content=data, num_threads=1)
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 class VerifierFile(NamedTuple):
@@ -238,8 +277,9 @@ def _are_of(network: Network, members: list[Member]) -> bool:
     )
 
 
-def _shape(runner: SignatureRunner, name: str) -> tuple[int, ...]:
-    return tuple(int(size) for size in runner.get_input_details()[name]["shape_signature"][1:])
+def _shape(detail: dict) -> tuple[int, ...]:
+    """The shape of one row of a signature's input or output."""
+    return tuple(int(size) for size in detail["shape"][1:])
 
 
 def _check(array: np.ndarray, kind: type, shape: tuple[int, ...], name: str) -> None:
@@ -248,7 +288,3 @@ def _check(array: np.ndarray, kind: type, shape: tuple[int, ...], name: str) -> 
             f"{name} must be {kind.__name__} (B, {', '.join(map(str, shape))}), "
             f"not {array.dtype} {array.shape}"
         )
-
-
-def _parts(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]
