@@ -21,8 +21,9 @@ import faceverify
 import faceverify.__main__
 import verify
 from faceverify.base.errors import InputError
+from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError, NoFaceError, UnreadablePhotoError
-from faceverify.verify.verifier import Embedding, Verifier
+from faceverify.verify.verifier import Verifier
 from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
 

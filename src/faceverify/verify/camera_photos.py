@@ -4,6 +4,7 @@ import contextlib
 import io
 import stat
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,8 +71,21 @@ def decode(data: bytes) -> Photo:
     _check_size(len(data))
     kind = photo_formats.format_of(data)
     image = _opened(data, kind)
-    try:
+    with _damage_told():
         return _decoded(image, data)
+
+
+def from_image(image: Image.Image) -> Photo:
+    """A photo that Pillow has opened, or that was made of an array, as `decode` gives it."""
+    _check_pixels(image)
+    with _damage_told():  # it may not be decoded yet
+        return _decoded(image)
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
+    try:
+        yield
     except CaptureError:
         raise
     except Exception:  # on damaged data Pillow's formats raise nearly every built-in exception
@@ -118,12 +132,16 @@ def _opened(data: bytes, kind: str) -> Image.Image:
         raise
     except Image.DecompressionBombError:
         raise _too_many_pixels(MAX_PIXELS) from None
-    except Exception:  # as in `decode`
+    except Exception:  # as in `_damage_told`
         raise photo_formats.unreadable_kind(kind) from None
-    limit = _FEWER_PIXELS.get(kind, MAX_PIXELS)
+    _check_pixels(image)
+    return image
+
+
+def _check_pixels(image: Image.Image) -> None:
+    limit = _FEWER_PIXELS.get(image.format, MAX_PIXELS)
     if image.width * image.height > limit:
         raise _too_many_pixels(limit)
-    return image
 
 
 def _import_plugin(kind: str) -> None:
@@ -141,10 +159,11 @@ def _import_plugin(kind: str) -> None:
             from pillow_heif import HeifImagePlugin  # noqa: F401
 
 
-def _decoded(image: Image.Image, data: bytes) -> Photo:
+def _decoded(image: Image.Image, data: bytes = b"") -> Photo:
+    """The photo of an opened image, by the file's `data` where there is a file."""
     longest = max(image.size)
     with _large if image.width * image.height > LARGE else contextlib.nullcontext():
-        pixels = _jpeg(image, data) if image.format in ("JPEG", "MPO") else _pixels(image)
+        pixels = _jpeg(image, data) if data and image.format in ("JPEG", "MPO") else _pixels(image)
     pixels = np.ascontiguousarray(_turned(pixels, _orientation(image)))
     return Photo(pixels, longest / max(pixels.shape))
 
