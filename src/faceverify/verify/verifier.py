@@ -23,10 +23,10 @@ LANDMARK_FOLDERS = (".", "../data")
 # and the two decisions.
 SLOTS = ("first", "second")
 ACCEPT, REJECT = "accept", "reject"
-# Below this theta, in radians, one photo is taken for a copy of the other. Measured with the shipped
-# verifier on photos of CelebA and RMFRD: 98.1% of 1,804 copies (turned, scaled, brightened, encoded
-# again) were below it; of 1,527 pairs of photos of one person two, each one photo in other colours,
-# and the lowest theta of two shots was 0.197.
+# Below this theta, in radians, one photo is taken for a copy of the other. Measured with the
+# shipped verifier on photos of CelebA and RMFRD: 98.1% of 1,804 copies (turned, scaled, brightened,
+# encoded again) were below it; of 1,527 pairs of photos of one person two, each one photo in two
+# colourings, and the lowest theta of what may be two shots was 0.197.
 COPY = 0.15
 
 
