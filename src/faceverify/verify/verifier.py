@@ -10,7 +10,7 @@ from faceverify.base import digests, files
 from faceverify.base.errors import GivenFileError, InputError
 from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import to_canvas
-from faceverify.verify import face_search, nearest, photo_sources, verifier_file
+from faceverify.verify import face_search, nearest, photo_sources, verifier_file, workers
 from faceverify.verify.capture import find_face
 from faceverify.verify.embedding import Embedding
 from faceverify.verify.photo_sources import Source
@@ -115,6 +115,9 @@ class Verifier:
         several faces is taken. Raises the CaptureError that says why the photo cannot be used
         (`faceverify.verify.refusals`).
         """
+        return workers.call(self._embed, photo, any_side, allow_several)
+
+    def _embed(self, photo: Source, any_side: bool, allow_several: bool) -> Embedding:
         decoded, digest = photo_sources.decoded(photo)
         limits = self.description.capture
         face = find_face(
@@ -144,12 +147,11 @@ class Verifier:
         """
         if threshold is None:
             threshold = self.description.threshold
-        with ThreadPoolExecutor(2) as pool:
-            jobs = [
-                pool.submit(self._slot, slot, photo, allow_several)
-                for slot, photo in zip(SLOTS, (first, second), strict=True)
-            ]
-            one, other = (job.result() for job in jobs)
+        jobs = [
+            workers.submit(self._slot, slot, photo, allow_several)
+            for slot, photo in zip(SLOTS, (first, second), strict=True)
+        ]
+        one, other = (job.result() for job in jobs)
         theta, thetas = self.network.compare(one.vector[None], other.vector[None])
         names = [member.name for member in self.description.members]
         return Comparison(
