@@ -21,8 +21,9 @@ import faceverify
 import faceverify.__main__
 import verify
 from faceverify.base.errors import InputError
+from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError, NoFaceError, UnreadablePhotoError
-from faceverify.verify.verifier import Embedding, Verifier
+from faceverify.verify.verifier import Verifier
 from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
 
@@ -135,6 +136,58 @@ def test_several_threads_get_what_one_gets(verifier, people):
     for thread in threads:
         thread.join()
     assert [found[i] for i in range(9)] == expected * 3
+
+
+def test_a_forked_process_has_threads_of_its_own(verifier, good):
+    expected = verifier.embed(good).vector  # the parent's threads run
+    child = os.fork()
+    if child == 0:
+        found = verifier.embed(good).vector
+        os._exit(0 if np.array_equal(found, expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# Compares a photo with itself in a process of its own, and prints how many kilobytes it grew by
+# after the first calls. Each call comes from one thread, or from a thread that lives no longer.
+GROWTH = """
+import sys, threading
+from pathlib import Path
+from faceverify import Verifier
+
+verifier, photo = Verifier.load(sys.argv[1]), Path(sys.argv[2])
+kind, first, calls = sys.argv[3], *map(int, sys.argv[4:])
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+def compare():
+    verifier.compare(photo, photo)
+
+for i in range(first + calls):
+    if i == first:
+        before = resident()
+    if kind == "one thread":
+        compare()
+    else:
+        thread = threading.Thread(target=compare)
+        thread.start()
+        thread.join()
+print(resident() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["one thread", "new threads"])
+def test_memory_does_not_grow_with_the_calls(app_folder, good, kind):
+    first, calls = 200, 1000
+    arguments = (app_folder / "models/verifier.json", good, kind, first, calls)
+    result = subprocess.run(
+        [sys.executable, "-c", GROWTH, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(result.stdout) < 1024  # at most 10 MB in 10,000 calls
 
 
 def test_the_landmark_model_may_lie_beside_it(app_folder, tmp_path):

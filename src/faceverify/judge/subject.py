@@ -12,8 +12,9 @@ from faceverify.cards.phone import photographed_card
 from faceverify.faces import dlib_descriptor
 from faceverify.verify import camera_photos
 from faceverify.verify.capture import find_face
+from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError
-from faceverify.verify.verifier import Embedding, Verifier
+from faceverify.verify.verifier import Verifier
 from faceverify.verify.verifier_file import Network
 
 # A turn all the way round: the face is upright, yet was not found in the photo as it is.
@@ -76,7 +77,7 @@ class Subject(Verifier):
         if seen is not own:
             # The same photo in the other slot is another picture.
             face = face._replace(turns=face.turns + FULL_TURN)
-        return Embedding(vector, face, hashlib.sha256(own).hexdigest(), found.quality)
+        return found._replace(vector=vector, face=face, digest=hashlib.sha256(own).hexdigest())
 
     def aligned(self, photo: str, *, first: bool) -> np.ndarray:
         """The face of a first or second photo as the network sees it, uint8 RGB (218, 178, 3).

@@ -14,8 +14,9 @@ from faceverify import __version__
 from faceverify.base import errors, files, output
 from faceverify.verify import drawing, pair_list
 from faceverify.verify.drawing import TITLES
+from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError
-from faceverify.verify.verifier import ACCEPT, REJECT, Comparison, Embedding, Verifier
+from faceverify.verify.verifier import ACCEPT, REJECT, Comparison, Verifier
 
 VERIFIER = Path("models/verifier.json")
 # Exit codes; 2 is an error and 70 a crash, as `errors.run` has them.
@@ -217,6 +218,11 @@ def _warnings(found: Comparison) -> list[str]:
     ]
     if found.identical:
         warned.append("both photos are one and the same file; nobody's ID photo is their selfie")
+    if found.copied:
+        warned.append(
+            "both photos seem to be one photo, turned, scaled or encoded again; "
+            "nobody's ID photo is their selfie"
+        )
     return warned
 
 

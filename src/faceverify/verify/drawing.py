@@ -10,7 +10,8 @@ import numpy as np
 from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, encode_png, resized
 from faceverify.faces.lettering import write_text
 from faceverify.verify import camera_photos
-from faceverify.verify.verifier import Comparison, Embedding
+from faceverify.verify.embedding import Embedding
+from faceverify.verify.verifier import Comparison
 
 # Sizes in pixels: a photo with its face, the margin around all, the strip with the score.
 PANEL_WIDTH, PANEL_HEIGHT, MARGIN, SCALE_HEIGHT = 480, 480, 20, 130
