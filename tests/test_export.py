@@ -210,6 +210,26 @@ def test_a_shared_brain_is_stored_and_computed_once_and_an_own_one_kept(members)
     assert [convolutions(data) - believing for data in (alone, shared, own)] == [3, 4, 6]
 
 
+def test_no_shape_is_open_and_no_operation_is_beyond_litert(exported):
+    parsed = schema.ModelT.InitFromPackedBuf(exported, 0)
+    for graph in parsed.subgraphs:
+        for tensor in graph.tensors:
+            assert tensor.shapeSignature is None or min(tensor.shapeSignature) >= 0, tensor.name
+            assert tensor.shape is None or min(tensor.shape, default=1) >= 0, tensor.name
+    assert not [code.customCode for code in parsed.operatorCodes if code.customCode]
+    keys = [part.signatureKey.decode() for part in parsed.signatureDefs]
+    assert sorted(keys) == ["compare", "embed", "quality"]
+    assert len(parsed.subgraphs[0].inputs) == 1  # `embed` is what is run when nothing is named
+
+
+def test_the_quality_is_that_of_its_network_in_both_signatures(network, exported, canvases):
+    expected = QUALITY.predict_on_batch(canvases.astype(np.float32))[:, 0]
+    _, found = network.embed(canvases)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    alone = verifier_file.Interpreter(model_content=exported).get_signature_runner("quality")
+    np.testing.assert_allclose(alone(photo=canvases[:1])["quality"], found[:1], atol=1e-6)
+
+
 # Parity
 
 
