@@ -108,15 +108,12 @@ def box(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def swapped(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An alignment by points of which left and right are exchanged."""
     points = CANONICAL_POINTS + rng.normal(0, 1.5, CANONICAL_POINTS.shape)
-    matrix = similarity(points[list((EYES_SWAPPED, SIDES_SWAPPED)[rng.integers(2)])])
+    kind = rng.integers(3)
+    if kind == 2:  # by the eyes alone: upside down
+        matrix = similarity(points[[1, 0]], CANONICAL_POINTS[:2])
+    else:
+        matrix = similarity(points[list((EYES_SWAPPED, SIDES_SWAPPED)[kind])])
     return means(to_canvas(_degraded(warped(photo, matrix), rng)))
-
-
-def upside_down(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An alignment by the two eyes alone, which are exchanged."""
-    eyes = CANONICAL_POINTS[[1, 0]] + rng.normal(0, 1.5, (2, 2))
-    canvas = to_canvas(_degraded(warped(photo, similarity(eyes, CANONICAL_POINTS[:2])), rng))
-    return means(canvas[:, ::-1] if rng.random() < 0.5 else canvas)
 
 
 def turned(photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -133,7 +130,6 @@ WRONG: dict[str, View] = {
     "noise": noise,
     "box": box,
     "swapped": swapped,
-    "upside_down": upside_down,
     "turned": turned,
 }
 
@@ -185,11 +181,11 @@ def warped(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _degraded(seen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another light, less colour or none, and blur, each in some of the photos."""
+    """Another light, less colour, blur and compression, each in some of the photos."""
     levels = seen.astype(np.float32)
     grey = levels.mean(axis=2, keepdims=True)
-    if rng.random() < 0.4:
-        levels = grey + rng.choice((0, rng.uniform(0.3, 1.2))) * (levels - grey)
+    if rng.random() < 0.3:
+        levels = grey + rng.uniform(0.4, 1.2) * (levels - grey)
     if rng.random() < 0.5:
         gain, contrast = 1 + rng.uniform(-0.3, 0.3, 2)
         levels = (levels - levels.mean()) * np.float32(contrast) + levels.mean() * np.float32(gain)
