@@ -1,4 +1,4 @@
-"""Stage 5: the ensemble as one LiteRT file, beside it a JSON file with what an app must know."""
+"""Stage 5: the bundle for apps: the ensemble as one LiteRT file, its description, test vectors."""
 
 import argparse
 import hashlib
@@ -21,15 +21,13 @@ from faceverify.evaluation import calibration
 from faceverify.evaluation.judged_photos import load_pairs
 from faceverify.evaluation.parity import exported_thetas, member_thetas, parity_report
 from faceverify.evaluation.summary import ENSEMBLE
-from faceverify.faces import aligned_photos
-from faceverify.faces.alignment import CANONICAL_POINTS
 from faceverify.model import litert, quality, store
 from faceverify.runs import lock, members, parameters, script
-from faceverify.verify.verifier_file import FORMAT, Alignment, Network
+from faceverify.verify import bundle, verifier_file
 
 DATA, PREPARED, MODELS = Path("data"), Path("prepared"), Path("models")
 CACHE, METRICS = Path(".cache"), Path("metrics")
-MODEL, DESCRIPTION = MODELS / "verifier.tflite", MODELS / "verifier.json"
+PHOTOS = Path("src/sample/vectors")  # of the test vectors
 LICENCES = [
     "CelebA, whose photos the model or its brain is trained on, is for non-commercial research "
     "and may not be redistributed; the model carries the same limits.",
@@ -41,7 +39,7 @@ LICENCES = [
 
 
 def main() -> None:
-    """Convert the ensemble, check its theta against that of its models, and write both files."""
+    """Convert the ensemble, check its theta against that of its models, and write the bundle."""
     settings = parameters.load(Path("params.yaml"))
     lock.claim("export")
     judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
@@ -58,7 +56,8 @@ def main() -> None:
     exported = litert.convert(list(trained.values()), weights, quality.load())
 
     expected = member_thetas(trained, judged, pairs["val"], CACHE)
-    found = exported_thetas(Network(exported), list(trained), judged, pairs["val"])
+    network = verifier_file.Network(exported)
+    found = exported_thetas(network, list(trained), judged, pairs["val"])
     expected[ENSEMBLE] = sum(settings.ensemble[name] * theta for name, theta in expected.items())
     parity = parity_report(expected, found, settings.accept_threshold)
     description = describe(exported, trained, settings) | {
@@ -66,12 +65,13 @@ def main() -> None:
         "metrics": figures,
         "parity": parity,
     }
-    with files.replacing(MODEL) as temporary:
-        temporary.write_bytes(exported)
-    files.write_json(DESCRIPTION, description, indent=2)
+    photos = {path.name: path.read_bytes() for path in files.folder_files(PHOTOS)}
+    landmark_model = DATA / settings.select.landmark_model
+    bundle.write(MODELS, description, exported, landmark_model, photos)
     files.write_json(METRICS / "export.json", parity | {"bytes": len(exported)}, indent=2)
     print(
-        f"{MODEL}: {len(exported) / 1e6:.1f} MB; theta of {parity['pairs']:,} pairs within "
+        f"{MODELS / bundle.MODEL}: {len(exported) / 1e6:.1f} MB; theta of "
+        f"{parity['pairs']:,} pairs within "
         f"{max(parity['max_delta_theta'].values()):.6f} radians of the float32 models"
     )
 
@@ -109,9 +109,10 @@ def describe(
     landmark_model = DATA / settings.select.landmark_model
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {
-        "format": FORMAT,
+        "format": verifier_file.FORMAT,
+        "version": "",
         "model": {
-            "file": MODEL.name,
+            "file": bundle.MODEL,
             "sha256": hashlib.sha256(exported).hexdigest(),
             "bytes": len(exported),
         },
@@ -120,15 +121,7 @@ def describe(
             "sha256": digests.digest(landmark_model),
             "bytes": landmark_model.stat().st_size,
         },
-        "input": {
-            "aligned_width": aligned_photos.PHOTO_WIDTH,
-            "aligned_height": aligned_photos.PHOTO_HEIGHT,
-            "canvas_width": aligned_photos.CANVAS_SIZE,
-            "canvas_height": aligned_photos.CANVAS_SIZE,
-            "channels": "RGB",
-            "type": "uint8",
-            "alignment": dict(zip(Alignment.model_fields, CANONICAL_POINTS.tolist(), strict=True)),
-        },
+        "input": bundle.input_values(),
         "threshold": settings.accept_threshold,
         "members": [
             {

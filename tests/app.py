@@ -1,7 +1,6 @@
 """An exported verifier in a folder, as an app has it."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import keras
 import yaml
 
 from faceverify.base import digests
-from faceverify.faces.alignment import CANONICAL_POINTS
 from faceverify.model import litert, network, quality, store
-from faceverify.verify.verifier_file import FORMAT, Alignment
+from faceverify.verify import bundle
+from faceverify.verify.verifier_file import FORMAT
 from helpers import PREDICTOR, ROOT
 
 WEIGHTS = {"ja": 0.75, "mar": 0.25}
@@ -36,9 +35,10 @@ def make_app(folder: Path, sample: Path) -> Path:
     (folder / "models").mkdir(parents=True)
     (folder / "data").mkdir()
     shutil.copy(sample / PREDICTOR, folder / "data")
-    (folder / "models/verifier.tflite").write_bytes(exported)
     description = describe(exported, folder / "data" / PREDICTOR, shipped["capture"])
-    (folder / "models/verifier.json").write_text(json.dumps(description))
+    photos = {path.name: path.read_bytes() for path in (ROOT / "src/sample/vectors").iterdir()}
+    photos = dict(sorted(photos.items()))
+    bundle.write(folder / "models", description, exported, folder / "data" / PREDICTOR, photos)
     keras.utils.clear_session(free_memory=False)
     return folder
 
@@ -54,11 +54,7 @@ def describe(exported: bytes, predictor: Path, limits: dict) -> dict:
             "sha256": digests.digest(predictor),
             "bytes": predictor.stat().st_size,
         },
-        "input": {
-            "aligned_width": 178, "aligned_height": 218, "canvas_width": 218,
-            "canvas_height": 218, "channels": "RGB", "type": "uint8",
-            "alignment": dict(zip(Alignment.model_fields, CANONICAL_POINTS.tolist(), strict=True)),
-        },
+        "input": bundle.input_values(),
         "threshold": 0.6,
         "calibration": {"kind": "shipped", "constants": dict.fromkeys(WEIGHTS), "thresholds": []},
         "members": [{"name": n, "weight": w, "tail": 8} for n, w in WEIGHTS.items()],

@@ -33,8 +33,12 @@ def alignment_matrix(points: np.ndarray) -> np.ndarray:
     and shifts (no mirror) it has the least squared distance of the five points from
     CANONICAL_POINTS.
     """
+    return similarity(five_points(points))
+
+
+def similarity(source: np.ndarray) -> np.ndarray:
+    """`alignment_matrix` of the five points (5, 2) themselves."""
     # x' = a x - b y + c, y' = b x + a y + d is linear in (a, b, c, d).
-    source = five_points(points)
     x, y, one, zero = *source.T, np.ones(len(source)), np.zeros(len(source))
     equations = np.concatenate(
         [np.stack([x, -y, one, zero], axis=1), np.stack([y, x, zero, one], axis=1)]

@@ -12,7 +12,7 @@ from typing import Any
 
 from faceverify import __version__
 from faceverify.base import errors, files, output
-from faceverify.verify import drawing, pair_list
+from faceverify.verify import bundle, drawing, pair_list
 from faceverify.verify.drawing import TITLES
 from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError
@@ -20,7 +20,7 @@ from faceverify.verify.verifier import ACCEPT, REJECT, Comparison, Verifier
 
 VERIFIER = Path("models/verifier.json")
 # Exit codes; 2 is an error and 70 a crash, as `errors.run` has them.
-ACCEPTED, REJECTED, SCORED = 0, 1, 0
+ACCEPTED, REJECTED, SCORED, PASSED, FAILED = 0, 1, 0, 0, 1
 REMEDIES: dict[type[errors.InputError], str] = {
     errors.MadeFileError: "name a verifier.json with --verifier FILE"
 }
@@ -68,6 +68,15 @@ def _parser(others: Sequence[AddCommand]) -> argparse.ArgumentParser:
     pairs.add_argument("--out", type=Path, metavar="CSV", required=True, help="where the scores go")
     add_options(pairs)
     pairs.set_defaults(work=score_list, json=False)
+
+    selftest = commands.add_parser(
+        "selftest",
+        help="check a bundle",
+        description="Check a bundle's files, and run its test vectors.",
+        epilog=f"exit code: 0 all is as stated, 1 something is not, {_EXIT_CODES}",
+    )
+    selftest.add_argument("bundle", type=Path, help="its folder, or the verifier.json in it")
+    selftest.set_defaults(work=check_bundle, json=False, threshold=None)
     for add in others:
         add(commands)
     return parser
@@ -181,6 +190,21 @@ def score_list(arguments: argparse.Namespace) -> int:
         f"{decisions[REJECT]:,} rejected, {decisions['']:,} with an error"
     )
     return SCORED
+
+
+def check_bundle(arguments: argparse.Namespace) -> int:
+    """Check a bundle and print its version, or what is not as stated; gives PASSED or FAILED.
+
+    Raises InputError for a bundle that is damaged or lacks a file.
+    """
+    path = arguments.bundle
+    path = path / bundle.DESCRIPTION if path.is_dir() else path
+    verifier, faults = bundle.selftest(path)
+    for fault in faults:
+        print(fault)
+    if not faults:
+        print(f"{path}: all is as stated; version {verifier.description.version}")
+    return FAILED if faults else PASSED
 
 
 def load_verifier(named: Path | None) -> Verifier:
