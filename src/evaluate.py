@@ -38,6 +38,7 @@ from faceverify.model import store
 from faceverify.runs import environment, lock, members, parameters, rounding, script
 
 DATA, PREPARED, CACHE = Path("data"), Path("prepared"), Path(".cache")
+PRETRAINED = Path("pretrained")
 METRICS, PLOTS = Path("metrics"), Path("plots")
 
 
@@ -67,7 +68,7 @@ def main() -> None:
 def cards_of(settings: parameters.Parameters) -> Cards:
     """What decides the cards, and what `verify` accepts of them."""
     landmark_model = DATA / settings.select.landmark_model
-    return Cards(settings.card, settings.seed, landmark_model, settings.capture)
+    return Cards(settings.card, settings.seed, PRETRAINED, landmark_model, settings.capture)
 
 
 def score_models(trials: Trials, settings: parameters.Parameters) -> dict[str, ModelScores]:

@@ -23,18 +23,22 @@ from faceverify.faces import aligned_photos
 from faceverify.faces.alignment import CANONICAL_POINTS
 from faceverify.model import litert, store
 from faceverify.runs import lock, members, parameters, script
+from faceverify.verify import face_networks
 from faceverify.verify.verifier_file import FORMAT, Alignment, Network
 
-DATA, PREPARED, MODELS = Path("data"), Path("prepared"), Path("models")
+PREPARED, MODELS = Path("prepared"), Path("models")
 CACHE, METRICS = Path(".cache"), Path("metrics")
 MODEL, DESCRIPTION = MODELS / "verifier.tflite", MODELS / "verifier.json"
+NETWORKS = face_networks.paths(Path("pretrained"))  # which find a face
 LICENCES = [
     "CelebA, whose photos the model or its brain is trained on, is for non-commercial research "
     "and may not be redistributed; the model carries the same limits.",
     "A MobileFaceNet brain's weights are published under the MIT licence; they were trained on "
     "MS-Celeb-1M, which its makers have withdrawn. The tail behind it was fitted on photo sets for "
     "non-commercial research.",
-    "The landmark model was trained on the iBUG 300-W data, whose licence excludes commercial use.",
+    "The members' landmarks are those of dlib's model, which was trained on the iBUG 300-W data, "
+    "whose licence excludes commercial use.",
+    "The face finder and the face mesh are MediaPipe's, by Google, under the Apache License 2.0.",
 ]
 
 
@@ -42,6 +46,8 @@ def main() -> None:
     """Convert the ensemble, check its theta against that of its models, and write both files."""
     settings = parameters.load(Path("params.yaml"))
     lock.claim("export")
+    for network in NETWORKS:
+        digests.check_checksum(network)
     judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
     figures = read_metrics()
     trained = {
@@ -57,6 +63,9 @@ def main() -> None:
     expected[ENSEMBLE] = sum(settings.ensemble[name] * theta for name, theta in expected.items())
     parity = parity_report(expected, found, settings.accept_threshold)
     description = describe(exported, trained, settings) | {"metrics": figures, "parity": parity}
+    for network in NETWORKS:
+        with files.replacing(MODELS / network.name) as temporary:
+            temporary.write_bytes(network.read_bytes())
     with files.replacing(MODEL) as temporary:
         temporary.write_bytes(exported)
     files.write_json(DESCRIPTION, description, indent=2)
@@ -82,11 +91,16 @@ def is_figure(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
+def named(file: Path) -> dict[str, Any]:
+    """A file's name, SHA-256 and size; see `verifier_file.NamedFile`."""
+    return {"file": file.name, "sha256": digests.digest(file), "bytes": file.stat().st_size}
+
+
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
     """`verifier.json` without `metrics` and `parity`; see `verifier_file.VerifierDescription`."""
-    landmark_model = DATA / settings.select.landmark_model
+    finder, mesh = map(named, NETWORKS)
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {
         "format": FORMAT,
@@ -95,11 +109,8 @@ def describe(
             "sha256": hashlib.sha256(exported).hexdigest(),
             "bytes": len(exported),
         },
-        "landmark_model": {
-            "file": landmark_model.name,
-            "sha256": digests.digest(landmark_model),
-            "bytes": landmark_model.stat().st_size,
-        },
+        "finder": finder,
+        "mesh": mesh,
         "input": {
             "aligned_width": aligned_photos.PHOTO_WIDTH,
             "aligned_height": aligned_photos.PHOTO_HEIGHT,

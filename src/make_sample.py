@@ -222,7 +222,8 @@ def fit(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
     large = cv2.resize(framed, None, fx=UPSAMPLING, fy=UPSAMPLING, interpolation=cv2.INTER_CUBIC)
     points = landmarks.find_landmarks(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), predictor_file)
     # Pixel centres have whole coordinates in both photos.
-    return alignment.alignment_matrix((points + 0.5) / UPSAMPLING - 0.5 - BORDER)
+    five = landmarks.five_points((points + 0.5) / UPSAMPLING - 0.5 - BORDER)
+    return alignment.alignment_matrix(five)
 
 
 def dvc_says_changed() -> bool:

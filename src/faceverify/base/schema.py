@@ -69,7 +69,8 @@ class Capture(Group):
     `min_interocular`: least distance between the eye centres, in pixels of the photo as taken.
     `min_sharpness`: least `sharpness` of the aligned face. `min_brightness` and
     `max_brightness`: range of its `brightness`. `second_face`: a further face counts when its
-    side is at least this share of the largest face's.
+    side is at least this share of the largest face's. `max_residual`: most that the
+    five points may be off in the aligned photo, see `faces.alignment.residual`.
     """
 
     min_interocular: Annotated[Number, Field(ge=0, le=10_000)]
@@ -77,6 +78,7 @@ class Capture(Group):
     min_brightness: Brightness
     max_brightness: Brightness
     second_face: Share
+    max_residual: Annotated[Number, Field(gt=0, le=1000)]
 
     @model_validator(mode="after")
     def _a_range(self) -> "Capture":

@@ -7,6 +7,7 @@ from Monocular Video on Mobile GPUs" (Kartynnik et al., 2019, https://arxiv.org/
 """
 
 import threading
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from faceverify.base.quiet import held_stderr
 
+# Their files in pretrained/, and beside a verifier.json.
+FINDER, MESH = "face_detection_full_range.tflite", "face_landmark.tflite"
 SIDE = 192  # pixels of the square that each network looks at
 # The finder has an anchor in the middle of each cell of this grid. It gives an anchor 16 numbers:
 # the box's centre and size, and six places, (x, y) each, as pixels from the anchor.
@@ -32,6 +35,18 @@ _RIGHT_EYE, _LEFT_EYE = (33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373,
 _NOSE_TIP, _MOUTH_RIGHT, _MOUTH_LEFT = 4, 61, 291
 # `held_stderr` holds back the whole process: only one thread at a time may use it.
 loading = threading.Lock()
+
+
+class FaceNetworks(NamedTuple):
+    """Both networks; may be used from several threads at once."""
+
+    finder: "Finder"
+    mesh: "Mesh"
+
+
+def paths(folder: Path) -> tuple[Path, Path]:
+    """The files of the finder and of the mesh in a folder."""
+    return folder / FINDER, folder / MESH
 
 
 class Boxes(NamedTuple):
@@ -120,12 +135,10 @@ def merged(boxes: Boxes) -> Boxes:
         same[0] = True
         group, left = left[same], left[~same]
         weights = boxes.scores[group] / boxes.scores[group].sum()
-        found.append((np.tensordot(weights, boxes.corners[group], 1),
-                      np.tensordot(weights, boxes.eyes[group], 1), boxes.scores[group[0]]))  # fmt: skip
-    corners, eyes, scores = zip(*found, strict=True) if found else ((), (), ())
-    return Boxes(
-        np.reshape(corners, (-1, 4)), np.reshape(eyes, (-1, 2, 2)), np.array(scores, float)
-    )
+        corners, eyes = (np.tensordot(weights, of[group], 1) for of in (boxes.corners, boxes.eyes))
+        found.append((corners, eyes, boxes.scores[group[0]]))
+    corners, eyes, scores = ([face[i] for face in found] for i in range(3))
+    return Boxes(np.reshape(corners, (-1, 4)), np.reshape(eyes, (-1, 2, 2)), np.array(scores))
 
 
 def five_points(mesh: np.ndarray) -> np.ndarray:

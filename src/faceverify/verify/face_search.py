@@ -8,10 +8,11 @@ import numpy as np
 
 from faceverify.faces.aligned_photos import resized
 from faceverify.faces.alignment import fixed_point_map
-from faceverify.verify.face_networks import SIDE, Finder, Mesh, five_points
+from faceverify.verify.face_networks import SIDE, FaceNetworks, Finder, Mesh, five_points
 
 # Of a box that scores less, the finder is asked again about the face brought upright. A tilted
-# face scores little, and so does what is none; upright, a face scores more than the second.
+# face scores little, and so does what is none; upright, a face scores more than the second, and
+# more than upside down.
 CLEAR_SCORE, UPRIGHT_SCORE = 0.6, 0.5
 # The least that the mesh's own score is for a face.
 MESH_SCORE = 0.8
@@ -21,17 +22,12 @@ MESH_ROOM, FINDER_ROOM = 1.5, 2.5
 READS, LEVEL = 5, np.radians(3)
 # Boxes of one view that are looked at, the likeliest first: it bounds the time of a crowd.
 MOST_BOXES = 6
+# Side of the square, as a share of the photo's longest side, in which a face may touch its frame.
+BORDERED = 1.5
 # Side of the tiles in which small faces are searched, as a share of the photo's longest side.
 TILE = 0.6
 # How far a head in a live photo may lean, in radians: farther, it lies, or the photo does.
 MOST_ROLL = np.radians(75)
-
-
-class FaceNetworks(NamedTuple):
-    """The two networks that find a face; may be used from several threads at once."""
-
-    finder: Finder
-    mesh: Mesh
 
 
 class Located(NamedTuple):
@@ -128,13 +124,17 @@ def _search(photo: np.ndarray, networks: FaceNetworks, any_side: bool) -> list[_
 
 
 def _views(photo: np.ndarray, any_side: bool) -> Iterator[View]:
-    """Where faces are searched: the whole photo, on each side for `any_side`, then parts."""
+    """Where faces are searched: the whole photo, with `any_side` on each side, then closer.
+
+    The border is for a face that touches the frame, the tiles are for small ones.
+    """
     centre = (np.array(photo.shape[1::-1]) - 1) / 2
     side = float(max(photo.shape))
     quarters = (0, 2, 1, 3) if any_side else (0,)
     for roll in np.multiply(quarters, np.pi / 2):
         yield View(centre, side, roll)
-    for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1)):  # small faces
+    yield View(centre, BORDERED * side, 0.0)
+    for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
         away = np.maximum(centre + 0.5 - TILE * side / 2, 0)
         yield View(centre + away * (x, y), TILE * side, 0.0)
 
@@ -172,10 +172,14 @@ def _read(photo: np.ndarray, view: View, mesh: Mesh) -> _Face | None:
 
 
 def _is_clear(photo: np.ndarray, face: _Face, finder: Finder) -> bool:
-    """Whether the finder, too, takes a face for one when it is brought upright."""
+    """Whether the finder, too, takes a face for one, and for one that is this way up."""
     centre = (face.mesh.min(axis=0) + face.mesh.max(axis=0)) / 2
-    scores = finder.find(View(centre, FINDER_ROOM * face.side, face.roll).of(photo)).scores
-    return max(scores, default=0) >= UPRIGHT_SCORE
+    upright, upside_down = (
+        finder.find(View(centre, FINDER_ROOM * face.side, face.roll + turn).of(photo)).scores
+        for turn in (0, np.pi)
+    )
+    best = max(upright, default=0)
+    return best >= max(UPRIGHT_SCORE, *upside_down)
 
 
 def _apart(one: _Face, other: _Face) -> bool:
