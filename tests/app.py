@@ -11,6 +11,7 @@ import yaml
 from faceverify.base import digests
 from faceverify.faces.alignment import CANONICAL_POINTS
 from faceverify.model import litert, network, store
+from faceverify.verify.face_networks import paths
 from faceverify.verify.verifier_file import FORMAT, Alignment
 from helpers import PREDICTOR, ROOT
 
@@ -34,25 +35,28 @@ def make_app(folder: Path, sample: Path) -> Path:
     exported = litert.convert(list(members.values()), list(WEIGHTS.values()))
     (folder / "models").mkdir(parents=True)
     (folder / "data").mkdir()
-    shutil.copy(sample / PREDICTOR, folder / "data")
+    shutil.copy(sample / PREDICTOR, folder / "data")  # for what is judged beside it
+    networks = [shutil.copy(file, folder / "models") for file in paths(ROOT / "pretrained")]
     (folder / "models/verifier.tflite").write_bytes(exported)
-    description = describe(exported, folder / "data" / PREDICTOR, shipped["capture"])
+    description = describe(exported, networks, shipped["capture"])
     (folder / "models/verifier.json").write_text(json.dumps(description))
     keras.utils.clear_session(free_memory=False)
     return folder
 
 
-def describe(exported: bytes, predictor: Path, limits: dict) -> dict:
+def named(file: Path) -> dict:
+    """A file as a `verifier.json` names it."""
+    return {"file": file.name, "sha256": digests.digest(file), "bytes": file.stat().st_size}
+
+
+def describe(exported: bytes, networks: list[Path], limits: dict) -> dict:
     """A `verifier.json` of an export that was not measured."""
     digest = hashlib.sha256(exported).hexdigest()
     return {
         "format": FORMAT,
         "model": {"file": "verifier.tflite", "sha256": digest, "bytes": len(exported)},
-        "landmark_model": {
-            "file": predictor.name,
-            "sha256": digests.digest(predictor),
-            "bytes": predictor.stat().st_size,
-        },
+        "finder": named(networks[0]),
+        "mesh": named(networks[1]),
         "input": {
             "aligned_width": 178, "aligned_height": 218, "canvas_width": 218,
             "canvas_height": 218, "channels": "RGB", "type": "uint8",

@@ -165,6 +165,7 @@ def test_shipped_files_have_the_same_keys():
         ("capture.max_brightness", True),
         ("capture.second_face", 1.1),
         ("capture.second_face", None),
+        ("capture.max_residual", 0),
         ("members", {}),
         ("members", ["ja"]),
         ("members.ja", None),
@@ -347,6 +348,7 @@ def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
         "min_brightness": 35.0,
         "max_brightness": 215.0,
         "second_face": 0.6,
+        "max_residual": 16.0,
     }
 
 
@@ -364,6 +366,7 @@ def test_each_changed_value_is_the_one_that_is_loaded(tmp_path):
         "evaluate.resamples": 222, "evaluate.genuine_per_identity": 4,
         "capture.min_interocular": 30.5,
         "capture.min_brightness": 40, "capture.max_brightness": 200, "capture.second_face": 0.5,
+        "capture.max_residual": 12.5,
     }  # fmt: skip
     loaded = parameters.load(write_parameters(tmp_path, changes)).model_dump()
     before = parameters.load(write_parameters(tmp_path)).model_dump()

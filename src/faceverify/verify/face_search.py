@@ -179,7 +179,7 @@ def _is_clear(photo: np.ndarray, face: _Face, finder: Finder) -> bool:
         for turn in (0, np.pi)
     )
     best = max(upright, default=0)
-    return best >= max(UPRIGHT_SCORE, *upside_down)
+    return best >= max([UPRIGHT_SCORE, *upside_down])
 
 
 def _apart(one: _Face, other: _Face) -> bool:
