@@ -13,19 +13,21 @@ from faceverify.verify.face_networks import SIDE, FaceNetworks, Finder, Mesh, fi
 # Of a box that scores less, the finder is asked again about the face brought upright. A tilted
 # face scores little, and so does what is none; upright, a face scores more than the second, and
 # more than upside down.
-CLEAR_SCORE, UPRIGHT_SCORE = 0.6, 0.5
+CLEAR_SCORE, UPRIGHT_SCORE = 0.7, 0.5
 # The least that the mesh's own score is for a face.
 MESH_SCORE = 0.8
 # Sides of the squares around a face, in sides of its box: the mesh's (MediaPipe's), the finder's.
 MESH_ROOM, FINDER_ROOM = 1.5, 2.5
-# Reads of the mesh at most, and the roll, in radians, within which the last one counts as upright.
-READS, LEVEL = 5, np.radians(3)
+# Reads of the mesh, at least (the first view is the finder's, which is coarse) and at most, and the
+# roll, in radians, within which the last one counts as upright.
+LEAST_READS, READS, LEVEL = 2, 6, np.radians(2)
 # Boxes of one view that are looked at, the likeliest first: it bounds the time of a crowd.
 MOST_BOXES = 6
 # Side of the square, as a share of the photo's longest side, in which a face may touch its frame.
 BORDERED = 1.5
-# Side of the tiles in which small faces are searched, as a share of the photo's longest side.
-TILE = 0.6
+# Sides of the squares in which small faces are searched, in the same way: one in each corner, one
+# in the middle, where the smallest are.
+TILE, MIDDLE = 0.6, 0.35
 # How far a head in a live photo may lean, in radians: farther, it lies, or the photo does.
 MOST_ROLL = np.radians(75)
 
@@ -137,6 +139,7 @@ def _views(photo: np.ndarray, any_side: bool) -> Iterator[View]:
     for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
         away = np.maximum(centre + 0.5 - TILE * side / 2, 0)
         yield View(centre + away * (x, y), TILE * side, 0.0)
+    yield View(centre, MIDDLE * side, 0.0)
 
 
 def _faces(photo: np.ndarray, view: View, networks: FaceNetworks, most_roll: float) -> list[_Face]:
@@ -159,13 +162,14 @@ def _faces(photo: np.ndarray, view: View, networks: FaceNetworks, most_roll: flo
 
 def _read(photo: np.ndarray, view: View, mesh: Mesh) -> _Face | None:
     """The face in a view: read, turned upright by what was read, and read again until level."""
-    for _ in range(READS):
+    for read in range(1, READS + 1):
         points, score = mesh.read(view.of(photo))
         low, high = points.min(axis=0), points.max(axis=0)
         placed = view.out(points)
         roll = _roll(five_points(placed))
         side = max(high - low) * view.side / SIDE
-        if score >= MESH_SCORE and abs(_turned(roll - view.roll)) < LEVEL:
+        level = score >= MESH_SCORE and abs(_turned(roll - view.roll)) < LEVEL
+        if level and read >= LEAST_READS:
             return _Face(placed, roll, side)
         view = View(view.out((low + high) / 2), MESH_ROOM * side, roll)
     return None
