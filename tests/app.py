@@ -36,7 +36,9 @@ def make_app(folder: Path, sample: Path) -> Path:
     (folder / "models").mkdir(parents=True)
     (folder / "data").mkdir()
     shutil.copy(sample / PREDICTOR, folder / "data")  # for what is judged beside it
-    networks = [shutil.copy(file, folder / "models") for file in paths(ROOT / "pretrained")]
+    networks = paths(ROOT / "pretrained")
+    for file in networks:
+        shutil.copy(file, folder / "models")
     (folder / "models/verifier.tflite").write_bytes(exported)
     description = describe(exported, networks, shipped["capture"])
     (folder / "models/verifier.json").write_text(json.dumps(description))
@@ -49,7 +51,7 @@ def named(file: Path) -> dict:
     return {"file": file.name, "sha256": digests.digest(file), "bytes": file.stat().st_size}
 
 
-def describe(exported: bytes, networks: list[Path], limits: dict) -> dict:
+def describe(exported: bytes, networks: tuple[Path, Path], limits: dict) -> dict:
     """A `verifier.json` of an export that was not measured."""
     digest = hashlib.sha256(exported).hexdigest()
     return {
