@@ -23,18 +23,21 @@ from faceverify.evaluation.parity import exported_thetas, member_thetas, parity_
 from faceverify.evaluation.summary import ENSEMBLE
 from faceverify.model import litert, quality, store
 from faceverify.runs import lock, members, parameters, script
-from faceverify.verify import bundle, verifier_file
+from faceverify.verify import bundle, face_networks, verifier_file
 
-DATA, PREPARED, MODELS = Path("data"), Path("prepared"), Path("models")
+PREPARED, MODELS = Path("prepared"), Path("models")
 CACHE, METRICS = Path(".cache"), Path("metrics")
 PHOTOS = Path("src/sample/vectors")  # of the test vectors
+NETWORKS = face_networks.paths(Path("data"))  # which find a face
 LICENCES = [
     "CelebA, whose photos the model or its brain is trained on, is for non-commercial research "
     "and may not be redistributed; the model carries the same limits.",
     "A MobileFaceNet brain's weights are published under the MIT licence; they were trained on "
     "MS-Celeb-1M, which its makers have withdrawn. The tail behind it was fitted on photo sets for "
     "non-commercial research.",
-    "The landmark model was trained on the iBUG 300-W data, whose licence excludes commercial use.",
+    "The members' landmarks are those of dlib's model, which was trained on the iBUG 300-W data, "
+    "whose licence excludes commercial use.",
+    "The face finder and the face mesh are MediaPipe's, by Google, under the Apache License 2.0.",
 ]
 
 
@@ -42,6 +45,7 @@ def main() -> None:
     """Convert the ensemble, check its theta against that of its models, and write the bundle."""
     settings = parameters.load(Path("params.yaml"))
     lock.claim("export")
+    face_networks.check(Path("data"))
     judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
     figures = read_metrics()
     trained = {
@@ -66,8 +70,8 @@ def main() -> None:
         "parity": parity,
     }
     photos = {path.name: path.read_bytes() for path in files.folder_files(PHOTOS)}
-    landmark_model = DATA / settings.select.landmark_model
-    bundle.write(MODELS, description, exported, landmark_model, photos)
+    networks = tuple(path.read_bytes() for path in NETWORKS)
+    bundle.write(MODELS, description, exported, networks, photos)
     files.write_json(METRICS / "export.json", parity | {"bytes": len(exported)}, indent=2)
     print(
         f"{MODELS / bundle.MODEL}: {len(exported) / 1e6:.1f} MB; theta of "
@@ -102,11 +106,16 @@ def is_figure(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
+def named(file: Path) -> dict[str, Any]:
+    """A file's name, SHA-256 and size; see `verifier_file.NamedFile`."""
+    return {"file": file.name, "sha256": digests.digest(file), "bytes": file.stat().st_size}
+
+
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
     """`verifier.json` without what was measured; see `verifier_file.VerifierDescription`."""
-    landmark_model = DATA / settings.select.landmark_model
+    finder, mesh = map(named, NETWORKS)
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {
         "format": verifier_file.FORMAT,
@@ -116,11 +125,8 @@ def describe(
             "sha256": hashlib.sha256(exported).hexdigest(),
             "bytes": len(exported),
         },
-        "landmark_model": {
-            "file": landmark_model.name,
-            "sha256": digests.digest(landmark_model),
-            "bytes": landmark_model.stat().st_size,
-        },
+        "finder": finder,
+        "mesh": mesh,
         "input": bundle.input_values(),
         "threshold": settings.accept_threshold,
         "members": [

@@ -21,7 +21,8 @@ from faceverify.model import features, litert, quality, store
 from faceverify.model.network import Tower, angle, build_brain, build_tower, join
 from faceverify.runs import parameters
 from faceverify.verify import verifier_file
-from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos, write_parameters
+from faceverify.verify.face_networks import paths
+from helpers import ROOT, error_line, run_script, sample_photos, write_parameters
 
 CUT = ("VGG16", "block1_pool", 64)
 SIZES = Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
@@ -287,7 +288,8 @@ def before(tmp_path_factory, sample, members):
     (folder / "pretrained").symlink_to(ROOT / "pretrained")
     files.write_json(folder / "metrics/calibration.json", CALIBRATION)
     (folder / "data").mkdir()
-    (folder / "data" / PREDICTOR).symlink_to(sample / PREDICTOR)
+    for file in paths(ROOT / "data"):
+        shutil.copy(file, folder / "data")
     (folder / "src").symlink_to(ROOT / "src")
     return folder
 
@@ -320,9 +322,9 @@ def after(before):
 
 @pytest.fixture
 def copied(after, tmp_path):
-    """A copy of the two files, to be damaged; gives verifier.json."""
-    for name in OUTS[:2]:
-        shutil.copy(after / name, tmp_path)
+    """A copy of what an app gets, to be damaged; gives verifier.json."""
+    for path in [*map(after.joinpath, OUTS[:2]), *paths(after / "models")]:
+        shutil.copy(path, tmp_path)
     return tmp_path / "verifier.json"
 
 
@@ -339,9 +341,10 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
     assert description.calibration.model_dump() == expected
     assert description.capture == parameters.load(before / "params.yaml").capture
     assert description.metrics == {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
-    named = description.landmark_model
-    assert (named.file, named.bytes) == (PREDICTOR, (after / "data" / PREDICTOR).stat().st_size)
-    assert named.sha256 == digests.digest(after / "data" / PREDICTOR)
+    for named in (description.finder, description.mesh):
+        shipped = after / "data" / named.file
+        assert (after / "models" / named.file).read_bytes() == shipped.read_bytes()
+        assert (named.sha256, named.bytes) == (digests.digest(shipped), shipped.stat().st_size)
     assert set(description.inputs) == {
         f"models/members/{name}/{part}"
         for name in WEIGHTS

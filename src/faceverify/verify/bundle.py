@@ -19,6 +19,7 @@ from faceverify.base.schema import Angle, Digest, Group, Number, Share, checked
 from faceverify.faces import alignment
 from faceverify.faces.aligned_photos import CANVAS_SIZE, PHOTO_HEIGHT, PHOTO_WIDTH, to_canvas
 from faceverify.verify import camera_photos, verifier_file
+from faceverify.verify.face_networks import FINDER, MESH, FaceNetworks, Finder, Mesh
 from faceverify.verify.refusals import CaptureError
 from faceverify.verify.verifier import Embedding, Verifier
 
@@ -150,7 +151,7 @@ def box(aligned: np.ndarray, photo: np.ndarray, points: np.ndarray) -> np.ndarra
 
 def swapped(aligned: np.ndarray, photo: np.ndarray, points: np.ndarray) -> np.ndarray:
     """An alignment in which right and left are the viewer's."""
-    return to_canvas(alignment.align(photo, alignment.similarity(points[list(SWAPPED)])))
+    return to_canvas(alignment.align(photo, alignment.alignment_matrix(points[list(SWAPPED)])))
 
 
 # Each makes a canvas of an aligned face, the upright photo, and the five points in it.
@@ -166,10 +167,12 @@ def write(
     folder: Path,
     description: dict[str, Any],
     model: bytes,
-    landmark_model: Path,
+    networks: tuple[bytes, bytes],
     photos: dict[str, bytes],
 ) -> None:
-    """Write a bundle: the model, `photos` by name, their vectors, and `verifier.json`, the last.
+    """Write a bundle: the models, `photos` by name, their vectors, and `verifier.json`, the last.
+
+    `networks`: finder and mesh, see `face_networks`.
 
     `description` is that of `VerifierDescription` without version and vectors. Raises InputError
     as `make` does, before anything is written.
@@ -177,8 +180,10 @@ def write(
     none = "0" * 64
     unnamed = {"version": none, "vectors": {"file": VECTORS, "sha256": none, "bytes": 1}}
     whole = checked(verifier_file.VerifierDescription, description | unnamed, folder / DESCRIPTION)
-    vectors = make(Verifier(whole, verifier_file.Network(model), landmark_model), photos)
-    for name, data in (photos | {MODEL: model}).items():
+    faces = FaceNetworks(*(kind(data) for kind, data in zip((Finder, Mesh), networks, strict=True)))
+    vectors = make(Verifier(whole, verifier_file.Network(model), faces), photos)
+    found_by = dict(zip((FINDER, MESH), networks, strict=True))
+    for name, data in (photos | found_by | {MODEL: model}).items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(data)
     write_json(folder / VECTORS, vectors, indent=1)
@@ -209,7 +214,7 @@ def make(verifier: Verifier, photos: dict[str, bytes]) -> dict[str, Any]:
             {
                 "file": name,
                 "sha256": hashlib.sha256(photos[name]).hexdigest(),
-                "points": np.round(_points(own), 3).tolist(),
+                "points": np.round(own.face.points, 3).tolist(),
                 "canvas": _digest(to_canvas(own.face.aligned)),
                 "embedding": np.round(own.vector.astype(float), 6).tolist(),
                 "quality": round(own.quality, 6),
@@ -299,22 +304,17 @@ def _embedded(verifier: Verifier, name: str, photo: bytes) -> Embedding:
     """The face of a photo, whatever the limits of the verifier are."""
     limits = verifier.description.capture.model_copy(update=LENIENT | {"min_quality": 0.0})
     description = verifier.description.model_copy(update={"capture": limits})
-    lenient = Verifier(description, verifier.network, verifier.landmark_model)
+    lenient = Verifier(description, verifier.network, verifier.faces)
     try:
         return lenient.embed(photo)
     except CaptureError as error:
         raise InputError(f"{name}: {error}") from None
 
 
-def _points(own: Embedding) -> np.ndarray:
-    """The five points (5, 2) of an embedded face, in pixels of its photo."""
-    return alignment.five_points(own.face.points)
-
-
 def _wrong(photo: bytes, own: Embedding) -> Iterator[tuple[str, np.ndarray]]:
     pixels = camera_photos.decode(photo).pixels
     for kind, canvas in WRONG.items():
-        yield kind, canvas(own.face.aligned, pixels, _points(own))
+        yield kind, canvas(own.face.aligned, pixels, own.face.points)
 
 
 def _judged(verifier: Verifier, canvas: np.ndarray, right: np.ndarray) -> dict[str, Any]:

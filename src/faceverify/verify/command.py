@@ -210,12 +210,17 @@ def check_bundle(arguments: argparse.Namespace) -> int:
 def load_verifier(named: Path | None) -> Verifier:
     """The verifier that the command line names, or the one in its usual place."""
     try:
-        return Verifier.load(named or _home() / VERIFIER)
+        return Verifier.load(verifier_path(named))
     except errors.MadeFileError as error:
         if named is None:
             raise
         # No step of a project makes the file that a user has named.
         raise errors.InputError(f"--verifier: {error}") from None
+
+
+def verifier_path(named: Path | None) -> Path:
+    """The verifier.json that the command line names, or the one in its usual place."""
+    return named or _home() / VERIFIER
 
 
 def _home() -> Path:

@@ -1,24 +1,21 @@
 """Two photos in, a decision out: the exported verifier as a library, without TensorFlow."""
 
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from faceverify.base import digests, files
-from faceverify.base.errors import GivenFileError, InputError
-from faceverify.faces import landmarks
-from faceverify.faces.aligned_photos import to_canvas
-from faceverify.verify import face_search, nearest, photo_sources, verifier_file, workers
-from faceverify.verify.capture import find_face
+from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, to_canvas
+from faceverify.faces.alignment import CANONICAL_POINTS
+from faceverify.verify import nearest, photo_sources, verifier_file, workers
+from faceverify.verify.camera_photos import Photo
+from faceverify.verify.capture import FoundFace, face_at, find_face
 from faceverify.verify.embedding import Embedding
+from faceverify.verify.face_networks import FaceNetworks
 from faceverify.verify.photo_sources import Source
 from faceverify.verify.refusals import CaptureError, DoubtfulError
 
-# Where the landmark model lies, seen from verifier.json: beside it in an app, or as in the
-# repository.
-LANDMARK_FOLDERS = (".", "../data")
 # What the two photos of a comparison are called (first the identity card's, then the live one),
 # and the two decisions.
 SLOTS = ("first", "second")
@@ -72,37 +69,20 @@ class Verifier:
         self,
         description: verifier_file.VerifierDescription,
         network: verifier_file.Network,
-        landmark_model: Path,
+        faces: FaceNetworks,
     ) -> None:
         self.description = description
         self.network = network
-        self.landmark_model = landmark_model
+        self.faces = faces
 
     @classmethod
     def load(cls, path: Path | str) -> "Verifier":
-        """Load a `verifier.json` and the two models that it names.
+        """Load a `verifier.json` and the three models beside it that it names.
 
-        The model lies beside it; dlib's landmark model beside it or in `../data`. Raises
-        InputError, in one line, when a file is missing or is not the one that `verifier.json`
-        describes.
+        Raises InputError, in one line, when a file is missing or is not the one that
+        `verifier.json` describes.
         """
-        path = Path(path)
-        named = verifier_file.read(path).landmark_model
-        places = [
-            files.path_inside(path.parent / folder, named.file) for folder in LANDMARK_FOLDERS
-        ]
-        landmark_model = next((place for place in places if place.is_file()), None)
-        if landmark_model is None:
-            raise GivenFileError(f"{places[0]} is missing; put dlib's landmark model there")
-        # dlib holds Python's lock while it loads; all else is done meanwhile or in between.
-        with ThreadPoolExecutor(2) as pool:
-            digest = pool.submit(digests.digest, landmark_model)
-            loaded = pool.submit(verifier_file.load, path)
-            face_search.detector()
-            if digest.result() != named.sha256:
-                raise InputError(f"{landmark_model} is not the file that {path.name} describes")
-            landmarks.predictor(landmark_model)
-            return cls(*loaded.result(), landmark_model)
+        return cls(*verifier_file.load(Path(path)))
 
     def embed(
         self, photo: Source, *, any_side: bool = False, allow_several: bool = False
@@ -122,13 +102,46 @@ class Verifier:
         limits = self.description.capture
         face = find_face(
             decoded,
-            self.landmark_model,
+            self.faces,
             limits,
             any_side=any_side,
             allow_several=allow_several,
         )
+        return self._embedded(face, digest)
+
+    def embed_points(self, photo: Source, points: np.ndarray) -> Embedding:
+        """Embed the face of a photo whose five points the caller has found.
+
+        `points`: (5, 2) as (x, y), in pixels of the upright photo at its full size: the person's
+        right and left eye centre, the nose tip, the right and left mouth corner. Raises
+        WrongPointsError where they do not lie as a face's do, ValueError for another shape, and
+        CaptureError as `embed` does.
+        """
+        points = np.asarray(points, float)
+        if points.shape != CANONICAL_POINTS.shape:
+            raise ValueError(f"points must be {CANONICAL_POINTS.shape}, not {points.shape}")
+        decoded, digest = photo_sources.decoded(photo)
+        # Pixel centres lie at whole numbers in both pictures.
+        places = (points + 0.5) / decoded.scale - 0.5
+        return self._embedded(face_at(decoded, places, self.description.capture), digest)
+
+    def embed_aligned(self, aligned: np.ndarray) -> Embedding:
+        """Embed a face that the caller has aligned as `verifier.json` says.
+
+        `aligned`: uint8 RGB (218, 178, 3), else ValueError is raised. Raises CaptureError for one
+        that is too dark, washed out, blurred, or hardly a face.
+        """
+        if aligned.shape != (PHOTO_HEIGHT, PHOTO_WIDTH, 3) or aligned.dtype != np.uint8:
+            raise ValueError(
+                f"an aligned face must be uint8 ({PHOTO_HEIGHT}, {PHOTO_WIDTH}, 3), "
+                f"not {aligned.dtype} {aligned.shape}"
+            )
+        face = face_at(Photo(aligned, 1), CANONICAL_POINTS, self.description.capture)
+        return self._embedded(face, hashlib.sha256(aligned.tobytes()).hexdigest())
+
+    def _embedded(self, face: FoundFace, digest: str) -> Embedding:
         (vector,), (quality,) = self.network.embed(to_canvas(face.aligned)[None])
-        if not quality >= limits.min_quality:
+        if not quality >= self.description.capture.min_quality:
             raise DoubtfulError(
                 "hardly to be seen as a face; show your own, from the front, in even light"
             )

@@ -6,11 +6,11 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
@@ -30,6 +30,7 @@ from faceverify.base.schema import (
     Share,
     checked,
 )
+from faceverify.verify.face_networks import FaceNetworks, Finder, Mesh, loading
 
 FORMAT = 2
 SIGNATURES = {
@@ -40,10 +41,9 @@ SIGNATURES = {
 # Most bytes of a `verifier.json`: real ones have a few thousand, and pydantic needs a kilobyte of
 # memory for each wrong value.
 LARGEST = 2**18
-# `held_stderr` holds back the whole process: only one thread at a time may use it.
-_loading = threading.Lock()
 _CORES = os.cpu_count() or 1
 
+_Model = TypeVar("_Model")
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Size = Annotated[int, Field(ge=1)]
 
@@ -162,7 +162,8 @@ class VerifierDescription(Group):
     format: Literal[FORMAT]
     version: Digest
     model: NamedFile
-    landmark_model: NamedFile
+    finder: NamedFile
+    mesh: NamedFile
     vectors: NamedFile
     input: Input
     threshold: Angle
@@ -253,7 +254,7 @@ class Network:
 
 def _interpreter(data: bytes) -> Interpreter:
     """An interpreter of a model file's bytes; ValueError for those of no model."""
-    with _loading, held_stderr():  # LiteRT tells of its processor delegate
+    with loading, held_stderr():  # LiteRT tells of its processor delegate
         interpreter = Interpreter(model_content=data, num_threads=1)
         interpreter.allocate_tensors()
     return interpreter
@@ -264,28 +265,22 @@ class VerifierFile(NamedTuple):
 
     description: VerifierDescription
     network: Network
+    faces: FaceNetworks
 
 
 def load(path: Path) -> VerifierFile:
-    """Load a `verifier.json` and the model file beside it.
+    """Load a `verifier.json` and the three model files beside it.
 
     Raises InputError as `read` does, and for a model file that is missing or is not the one
     that `verifier.json` describes.
     """
     description = read(path)
-    named = description.model
-    file = path_inside(path.parent, named.file)
-    try:
-        # A file of another size is not read whole: it may be endless.
-        data = file.read_bytes() if file.stat().st_size == named.bytes else b""
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; it belongs beside {path.name}") from None
-    if hashlib.sha256(data).hexdigest() != named.sha256:
-        raise InputError(f"{file} is not the file that {path.name} describes; bring both again")
-    try:
-        network = Network(data)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{file} is no verifier: {error}") from None
+    faces = FaceNetworks(
+        _model(path, description.finder, Finder, "face finder"),
+        _model(path, description.mesh, Mesh, "face mesh"),
+    )
+    network = _model(path, description.model, Network, "verifier")
+    file = path.parent / description.model.file
     canvas = (description.input.canvas_height, description.input.canvas_width, 3)
     if canvas != network.photo_shape:
         raise InputError(f"{path}: input: {file.name} takes photos of {network.photo_shape}")
@@ -299,7 +294,22 @@ def load(path: Path) -> VerifierFile:
     text = content(path, LARGEST).decode("utf-8")
     if version_of(text, description.version) != description.version:
         raise InputError(f"{path} was changed: its version is not that of its contents")
-    return VerifierFile(description, network)
+    return VerifierFile(description, network, faces)
+
+
+def _model(path: Path, named: NamedFile, kind: Callable[[bytes], _Model], meaning: str) -> _Model:
+    file = path_inside(path.parent, named.file)
+    try:
+        # A file of another size is not read whole: it may be endless.
+        data = file.read_bytes() if file.stat().st_size == named.bytes else b""
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; it belongs beside {path.name}") from None
+    if hashlib.sha256(data).hexdigest() != named.sha256:
+        raise InputError(f"{file} is not the file that {path.name} describes; bring both again")
+    try:
+        return kind(data)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{file} is no {meaning}: {error}") from None
 
 
 def read(path: Path) -> VerifierDescription:
