@@ -364,9 +364,30 @@ export function similarity(points, targets) {
  * @returns {Picture}
  */
 export function align(photo, points, input) {
-  const to = input.alignment;
-  const targets = [to.right_eye, to.left_eye, to.nose_tip, to.mouth_right, to.mouth_left];
-  return warp(photo, similarity(points, targets), input.aligned_width, input.aligned_height);
+  const matrix = similarity(points, targets(input));
+  return warp(photo, matrix, input.aligned_width, input.aligned_height);
+}
+
+/** Where an aligned photo has the five points. @param {object} input @returns {Point[]} */
+function targets({ alignment: to }) {
+  return [to.right_eye, to.left_eye, to.nose_tip, to.mouth_right, to.mouth_left];
+}
+
+/**
+ * How far five points are from their places in the aligned photo, in its pixels: the root of the
+ * mean squared distance. Points that are not a face's, or are in another order, fit badly.
+ *
+ * @param {Point[]} points
+ * @param {object} input `input` of verifier.json
+ */
+export function residual(points, input) {
+  const to = targets(input);
+  const matrix = similarity(points, to);
+  const squares = points.map(([x, y], i) => {
+    const moved = matrix.map(([a, b, c], axis) => a * x + b * y + c - to[i][axis]);
+    return moved[0] ** 2 + moved[1] ** 2;
+  });
+  return Math.sqrt(squares.reduce((sum, one) => sum + one, 0) / squares.length);
 }
 
 // ---- Light and sharpness
@@ -461,12 +482,14 @@ const MESH_POINTS = 468;
 const RIGHT_EYE = [33, 160, 158, 133, 153, 144];
 const LEFT_EYE = [362, 385, 387, 263, 373, 380];
 const [NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT] = [4, 61, 291];
-// Of a box below the first score the finder is asked again, with the face upright.
+// Of a box below the first score the finder is asked again, with the face upright: it must score
+// the second there, and no more upside down.
 const [CLEAR_SCORE, UPRIGHT_SCORE] = [0.6, 0.5];
 const MESH_SCORE = 0.8; // the least that the mesh's own score is for a face
 const [MESH_ROOM, FINDER_ROOM] = [1.5, 2.5]; // sides of the squares around a face, in its own
 const [READS, LEVEL] = [5, (3 * Math.PI) / 180]; // most reads of the mesh; roll that is level
 const MOST_BOXES = 6; // of one view that are looked at
+const BORDERED = 1.5; // side of the square, in the photo's, in which a face may touch its frame
 const TILE = 0.6; // side of the parts in which small faces are searched, in the photo's
 const MOST_ROLL = (75 * Math.PI) / 180; // how far a head in a live photo may lean
 
@@ -620,13 +643,17 @@ const ends = (points) =>
 /** The middle of points' ends. @param {Point[]} points @returns {Point} */
 const middle = (points) => ends(points).map(([low, high]) => (low + high) / 2);
 
-/** Where faces are searched: the whole photo, on each side if asked, then parts of it. */
+/**
+ * Where faces are searched: the whole photo, on each side if asked, then with room around it for a
+ * face that touches the frame, then parts of it for small faces.
+ */
 function* views({ width, height }, anySide) {
   const centre = [(width - 1) / 2, (height - 1) / 2];
   const side = Math.max(width, height);
   for (const quarter of anySide ? [0, 2, 1, 3] : [0]) {
     yield new View(centre, side, (quarter * Math.PI) / 2);
   }
+  yield new View(centre, BORDERED * side, 0);
   const away = centre.map((middle) => Math.max(middle + 0.5 - (TILE * side) / 2, 0));
   for (const [x, y] of [[-1, -1], [1, -1], [-1, 1], [1, 1]]) {
     yield new View([centre[0] + away[0] * x, centre[1] + away[1] * y], TILE * side, 0);
@@ -706,10 +733,13 @@ class FaceFinder {
     return null;
   }
 
-  /** Whether the finder, too, takes a face for one when it is brought upright. */
+  /** Whether the finder, too, takes a face for one, and for one that is this way up. */
   async isClear(photo, { mesh, side, roll }) {
-    const boxes = await this.boxes(new View(middle(mesh), FINDER_ROOM * side, roll).of(photo));
-    return boxes.some((box) => box.score >= UPRIGHT_SCORE);
+    const best = async (turn) => {
+      const view = new View(middle(mesh), FINDER_ROOM * side, roll + turn);
+      return Math.max(0, ...(await this.boxes(view.of(photo))).map((box) => box.score));
+    };
+    return (await best(0)) >= Math.max(UPRIGHT_SCORE, await best(Math.PI));
   }
 
   /** @param {Picture} square @returns {Promise<Box[]>} */
@@ -812,7 +842,7 @@ export class Verifier {
    * @param {Photo} photo
    * @param {{anySide?: boolean}} [options] `anySide`: a card, which may lie on any side
    * @returns {Promise<Face>}
-   * @throws {CaptureError} `no_face`, `several_faces` or `face_too_small`
+   * @throws {CaptureError} `no_face`, `several_faces`, `wrong_points` or `face_too_small`
    */
   async findFace(photo, { anySide = false } = {}) {
     const { capture, input } = this.description;
@@ -825,6 +855,13 @@ export class Verifier {
     }
     if (found.others) {
       throw new CaptureError("several_faces", "There is more than one face; show only your own.");
+    }
+    // Not a number where the points lie in one place.
+    if (!(residual(found.points, input) <= capture.max_residual)) {
+      throw new CaptureError(
+        "wrong_points",
+        "Eyes, nose and mouth do not lie as in a face seen from the front; look at the camera.",
+      );
     }
     const [right, left] = found.points;
     const interocular = Math.hypot(left[0] - right[0], left[1] - right[1]) * photo.scale;
@@ -863,9 +900,17 @@ export class Verifier {
    * @returns {Promise<{embedding: Float32Array, quality: number}>}
    */
   async embedAligned(aligned) {
-    const { canvas_width: width, canvas_height: height } = this.description.input;
-    const canvas = stretched(aligned, width);
-    const photo = [canvas.data, [1, height, width, 3]];
+    return this.embedCanvas(stretched(aligned, this.description.input.canvas_width));
+  }
+
+  /**
+   * Embed an aligned face that is stretched to the canvas, 218 x 218.
+   *
+   * @param {Picture} canvas
+   * @returns {Promise<{embedding: Float32Array, quality: number}>}
+   */
+  async embedCanvas({ data, width, height }) {
+    const photo = [data, [1, height, width, 3]];
     const { embedding, quality } = await runNamed(this.network, "embed", { photo });
     return { embedding, quality: quality[0] };
   }
