@@ -72,10 +72,10 @@ def write_pairs(folder: Path, faces: list[list[np.ndarray]]) -> list[tuple[str, 
         second = turned(other, ANGLES[i % 4])
         if i % 5 == 4:  # a card on its side
             second = np.ascontiguousarray(np.rot90(second))
-        for suffix in (".png", ".jpg"):
+        for suffix, options in ((".png", ()), (".jpg", (cv2.IMWRITE_JPEG_QUALITY, 88))):
             names = f"{i}-first{suffix}", f"{i}-second{suffix}"
             for name, photo in zip(names, (pair[0], second), strict=True):
-                (folder / name).write_bytes(encode(suffix, photo, cv2.IMWRITE_JPEG_QUALITY, 88))
+                (folder / name).write_bytes(encode(suffix, photo, *options))
             found.append(names)
     return found
 
