@@ -482,16 +482,25 @@ const MESH_POINTS = 468;
 const RIGHT_EYE = [33, 160, 158, 133, 153, 144];
 const LEFT_EYE = [362, 385, 387, 263, 373, 380];
 const [NOSE_TIP, MOUTH_RIGHT, MOUTH_LEFT] = [4, 61, 291];
-// Of a box below the first score the finder is asked again, with the face upright: it must score
-// the second there, and no more upside down.
-const [CLEAR_SCORE, UPRIGHT_SCORE] = [0.6, 0.5];
-const MESH_SCORE = 0.8; // the least that the mesh's own score is for a face
-const [MESH_ROOM, FINDER_ROOM] = [1.5, 2.5]; // sides of the squares around a face, in its own
-const [READS, LEVEL] = [5, (3 * Math.PI) / 180]; // most reads of the mesh; roll that is level
-const MOST_BOXES = 6; // of one view that are looked at
-const BORDERED = 1.5; // side of the square, in the photo's, in which a face may touch its frame
-const TILE = 0.6; // side of the parts in which small faces are searched, in the photo's
-const MOST_ROLL = (75 * Math.PI) / 180; // how far a head in a live photo may lean
+
+/** How a face is searched: scores, sides as shares of a face's or a photo's, angles in radians. */
+export const SEARCH = {
+  // Of a box below the first score the finder is asked again, with the face upright: it must score
+  // the second there, and no more upside down.
+  CLEAR_SCORE: 0.7,
+  UPRIGHT_SCORE: 0.5,
+  MESH_SCORE: 0.8, // the least that the mesh's own score is for a face
+  MESH_ROOM: 1.5, // side of the square that the mesh sees, in the face's
+  FINDER_ROOM: 2.5, // that of the finder, when it is asked again
+  LEAST_READS: 2, // of the mesh: the first view is the finder's, which is coarse
+  READS: 6, // at most
+  LEVEL: (2 * Math.PI) / 180, // roll within which the last read counts as upright
+  MOST_BOXES: 6, // of one view that are looked at
+  BORDERED: 1.5, // side of the square, in the photo's, in which a face may touch its frame
+  TILE: 0.6, // that of the squares in which small faces are searched, one in each corner
+  MIDDLE: 0.35, // and one in the middle, where the smallest are
+  MOST_ROLL: (75 * Math.PI) / 180, // how far a head in a live photo may lean
+};
 
 /** A square of a photo: its middle and side in pixels, and its roll, clockwise, in radians. */
 class View {
@@ -653,11 +662,12 @@ function* views({ width, height }, anySide) {
   for (const quarter of anySide ? [0, 2, 1, 3] : [0]) {
     yield new View(centre, side, (quarter * Math.PI) / 2);
   }
-  yield new View(centre, BORDERED * side, 0);
-  const away = centre.map((middle) => Math.max(middle + 0.5 - (TILE * side) / 2, 0));
+  yield new View(centre, SEARCH.BORDERED * side, 0);
+  const away = centre.map((middle) => Math.max(middle + 0.5 - (SEARCH.TILE * side) / 2, 0));
   for (const [x, y] of [[-1, -1], [1, -1], [-1, 1], [1, 1]]) {
-    yield new View([centre[0] + away[0] * x, centre[1] + away[1] * y], TILE * side, 0);
+    yield new View([centre[0] + away[0] * x, centre[1] + away[1] * y], SEARCH.TILE * side, 0);
   }
+  yield new View(centre, SEARCH.MIDDLE * side, 0);
 }
 
 /** The networks that find a face. */
@@ -696,7 +706,7 @@ class FaceFinder {
   /** The faces of the first view that shows any. @param {Picture} photo */
   async search(photo, anySide) {
     for (const view of views(photo, anySide)) {
-      const faces = await this.faces(photo, view, anySide ? Math.PI : MOST_ROLL);
+      const faces = await this.faces(photo, view, anySide ? Math.PI : SEARCH.MOST_ROLL);
       if (faces.length) return faces;
     }
     return [];
@@ -705,14 +715,14 @@ class FaceFinder {
   /** The faces that the finder sees in a view and the mesh takes for faces, too. */
   async faces(photo, view, mostRoll) {
     const found = [];
-    for (const box of (await this.boxes(view.of(photo))).slice(0, MOST_BOXES)) {
+    for (const box of (await this.boxes(view.of(photo))).slice(0, SEARCH.MOST_BOXES)) {
       const [left, top, right, bottom] = box.corners;
       const centre = view.out([(left + right) / 2 - 0.5, (top + bottom) / 2 - 0.5]);
       const side = Math.max(right - left, bottom - top) * view.scale;
       const roll = rollOf(box.eyes.map((eye) => view.out(eye)));
-      const face = await this.read(photo, new View(centre, MESH_ROOM * side, roll));
+      const face = await this.read(photo, new View(centre, SEARCH.MESH_ROOM * side, roll));
       if (!face || Math.abs(face.roll) > mostRoll) continue;
-      if (box.score < CLEAR_SCORE && !(await this.isClear(photo, face))) continue;
+      if (box.score < SEARCH.CLEAR_SCORE && !(await this.isClear(photo, face))) continue;
       if (found.every((other) => areApart(face, other))) found.push(face);
     }
     return found;
@@ -720,15 +730,16 @@ class FaceFinder {
 
   /** The face in a view: read, turned upright by what was read, and read again until level. */
   async read(photo, view) {
-    for (let reads = 0; reads < READS; reads++) {
+    for (let reads = 1; reads <= SEARCH.READS; reads++) {
       const [numbers, logit] = await this.run(this.mesh, view.of(photo), 1 / 255, 0);
       const points = decodeMesh(numbers);
       const mesh = points.map((point) => view.out(point));
       const roll = rollOf(fivePoints(mesh));
       const side = Math.max(...ends(points).map(([low, high]) => high - low)) * view.scale;
-      const isLevel = Math.abs(turnedTo(roll - view.roll)) < LEVEL;
-      if (isLevel && sigmoid(logit[0]) >= MESH_SCORE) return { mesh, roll, side };
-      view = new View(view.out(middle(points)), MESH_ROOM * side, roll);
+      const isFace = sigmoid(logit[0]) >= SEARCH.MESH_SCORE;
+      const isLevel = Math.abs(turnedTo(roll - view.roll)) < SEARCH.LEVEL;
+      if (isFace && isLevel && reads >= SEARCH.LEAST_READS) return { mesh, roll, side };
+      view = new View(view.out(middle(points)), SEARCH.MESH_ROOM * side, roll);
     }
     return null;
   }
@@ -736,10 +747,10 @@ class FaceFinder {
   /** Whether the finder, too, takes a face for one, and for one that is this way up. */
   async isClear(photo, { mesh, side, roll }) {
     const best = async (turn) => {
-      const view = new View(middle(mesh), FINDER_ROOM * side, roll + turn);
+      const view = new View(middle(mesh), SEARCH.FINDER_ROOM * side, roll + turn);
       return Math.max(0, ...(await this.boxes(view.of(photo))).map((box) => box.score));
     };
-    return (await best(0)) >= Math.max(UPRIGHT_SCORE, await best(Math.PI));
+    return (await best(0)) >= Math.max(SEARCH.UPRIGHT_SCORE, await best(Math.PI));
   }
 
   /** @param {Picture} square @returns {Promise<Box[]>} */

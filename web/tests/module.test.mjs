@@ -27,6 +27,14 @@ after(async () => {
   site.close();
 });
 
+test("a face is searched as Python searches it", async () => {
+  const found = await page.evaluate(() => module.SEARCH);
+  assert.deepEqual(Object.keys(found).sort(), Object.keys(reference.search).sort());
+  for (const [name, value] of Object.entries(reference.search)) {
+    assert.ok(Math.abs(found[name] - value) < 1e-12, name);
+  }
+});
+
 /** Theta of the pairs of a format here, beside Python's. */
 async function thetas(suffix) {
   const pairs = reference.pairs.filter(({ first }) => first.endsWith(suffix));

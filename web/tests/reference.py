@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from faceverify.verify import face_search
 from faceverify.verify.refusals import CaptureError
 from faceverify.verify.verifier import Verifier
 from helpers import encode, sample_photos
@@ -19,6 +20,11 @@ from helpers import encode, sample_photos
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data"
 PAIRS = 30
+# What the page searches faces by, as Python does.
+SEARCH = (
+    *("CLEAR_SCORE", "UPRIGHT_SCORE", "MESH_SCORE", "MESH_ROOM", "FINDER_ROOM", "LEAST_READS"),
+    *("READS", "LEVEL", "MOST_BOXES", "BORDERED", "TILE", "MIDDLE", "MOST_ROLL"),
+)
 ANGLES = (0, 7, -12, 20)  # degrees by which the second photos of pairs are turned
 ENLARGED = 3.3  # how much larger than the aligned photos of the sample they are
 
@@ -41,7 +47,8 @@ def main() -> None:
     write_unusable(photos, faces)
     codes = {name: code(verifier, photos / name) for name in UNUSABLE}
     write_camera(photos / "camera.mjpeg", faces[0][0])
-    reference = {"pairs": pairs, "codes": codes}
+    search = {name: value for name, value in vars(face_search).items() if name in SEARCH}
+    reference = {"pairs": pairs, "codes": codes, "search": search}
     (folder / "reference.json").write_text(json.dumps(reference, indent=1))
 
 
