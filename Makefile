@@ -86,8 +86,8 @@ test-slow: .venv/installed-dev sample
 test-web: .venv/installed-dev sample
 	@python web/tests/run.py
 
-web: models/verifier.json
-	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run build
+web:
+	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
 
 fuzz: .venv/installed-dev sample
 	python -m pytest -m fuzz tests/test_fuzz.py
