@@ -6,6 +6,7 @@ FOLDER/models.
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,13 +54,13 @@ def main() -> None:
 
 
 def export(folder: Path) -> Path:
-    """Export a verifier as the Python tests do, once."""
-    path = folder / "models/verifier.json"
-    if not path.is_file():
-        from app import make_app  # it starts TensorFlow
+    """Export a verifier as the Python tests do."""
+    from app import make_app  # it starts TensorFlow
 
-        make_app(folder, SAMPLE)
-    return path
+    for part in ("models", "data"):  # of an earlier run, perhaps of other weights
+        shutil.rmtree(folder / part, ignore_errors=True)
+    make_app(folder, SAMPLE)
+    return folder / "models/verifier.json"
 
 
 def load_faces() -> list[list[np.ndarray]]:
