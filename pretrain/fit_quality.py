@@ -110,7 +110,7 @@ def views(who: Photos, counts: tuple[int, int], effects: Effects, seed: int) -> 
     ]
     jobs += [
         joblib.delayed(quality_views.of_card)(path, effects, (seed, i))
-        for i, path in enumerate(paths[-carded:])
+        for i, path in enumerate(paths[len(paths) - carded :])
     ]
     made = [view for found in workers.results(jobs, workers.LOCAL) for view in found]
     return Views(np.stack([view for _, view in made]), np.array([kind for kind, _ in made]))

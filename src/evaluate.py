@@ -74,7 +74,7 @@ def main() -> None:
 def cards_of(settings: parameters.Parameters) -> Cards:
     """What decides the cards, and what `verify` accepts of them."""
     landmark_model = DATA / settings.select.landmark_model
-    return Cards(settings.card, settings.seed, landmark_model, settings.capture)
+    return Cards(settings.card, settings.seed, DATA, landmark_model, settings.capture)
 
 
 def write_calibration(

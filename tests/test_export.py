@@ -21,7 +21,8 @@ from faceverify.model import features, litert, quality, store
 from faceverify.model.network import Tower, angle, build_brain, build_tower, join
 from faceverify.runs import parameters
 from faceverify.verify import verifier_file
-from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos, write_parameters
+from faceverify.verify.face_networks import paths
+from helpers import ROOT, error_line, run_script, sample_photos, write_parameters
 
 CUT = ("VGG16", "block1_pool", 64)
 SIZES = Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
@@ -210,6 +211,28 @@ def test_a_shared_brain_is_stored_and_computed_once_and_an_own_one_kept(members)
     assert [convolutions(data) - believing for data in (alone, shared, own)] == [3, 4, 6]
 
 
+def test_no_shape_is_open_and_no_operation_is_beyond_litert(exported):
+    parsed = schema.ModelT.InitFromPackedBuf(exported, 0)
+    for graph in parsed.subgraphs:
+        for tensor in graph.tensors:
+            assert tensor.shapeSignature is None or min(tensor.shapeSignature) >= 0, tensor.name
+            assert tensor.shape is None or min(tensor.shape, default=1) >= 0, tensor.name
+    assert not [code.customCode for code in parsed.operatorCodes if code.customCode]
+    found = [(part.signatureKey.decode(), part.subgraphIndex) for part in parsed.signatureDefs]
+    # `embed` is what is run where no signature is named.
+    assert found == [("embed", 0), ("compare", 1), ("quality", 2)]
+    assert len(parsed.subgraphs[0].inputs) == 1
+    assert len(parsed.subgraphs[0].outputs) == 2
+
+
+def test_the_quality_is_that_of_its_network_in_both_signatures(network, exported, canvases):
+    expected = QUALITY.predict_on_batch(canvases.astype(np.float32))[:, 0]
+    _, found = network.embed(canvases)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    alone = verifier_file.Interpreter(model_content=exported).get_signature_runner("quality")
+    np.testing.assert_allclose(alone(photo=canvases[:1])["quality"], found[:1], atol=1e-6)
+
+
 # Parity
 
 
@@ -265,7 +288,9 @@ def before(tmp_path_factory, sample, members):
     (folder / "pretrained").symlink_to(ROOT / "pretrained")
     files.write_json(folder / "metrics/calibration.json", CALIBRATION)
     (folder / "data").mkdir()
-    (folder / "data" / PREDICTOR).write_bytes(b"a landmark model")
+    for file in paths(ROOT / "data"):
+        shutil.copy(file, folder / "data")
+    (folder / "src").symlink_to(ROOT / "src")
     return folder
 
 
@@ -278,7 +303,11 @@ CALIBRATION = {
     "constants": {"ja": None, "mar": None, "rai": None, "old": 1.5},
     "thresholds": [{"fmr": 0.001, "threshold": 0.6}, {"fmr": 0.0001, "threshold": None}],
 }
-OUTS = ("models/verifier.tflite", "models/verifier.json", "metrics/export.json")
+OUTS = (
+    "models/verifier.tflite", "models/verifier.json", "models/vectors.json", "models/vector-1.png",
+    "models/vector-2.png", "models/vector-3.png", "metrics/export.json",
+)  # fmt: skip
+IGNORED = shutil.ignore_patterns("verifier.*", "vector*", "export.json")
 
 
 @pytest.fixture(scope="module")
@@ -293,9 +322,9 @@ def after(before):
 
 @pytest.fixture
 def copied(after, tmp_path):
-    """A copy of the two files, to be damaged; gives verifier.json."""
-    for name in OUTS[:2]:
-        shutil.copy(after / name, tmp_path)
+    """A copy of what an app gets, to be damaged; gives verifier.json."""
+    for path in [*map(after.joinpath, OUTS[:2]), *paths(after / "models")]:
+        shutil.copy(path, tmp_path)
     return tmp_path / "verifier.json"
 
 
@@ -312,9 +341,10 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
     assert description.calibration.model_dump() == expected
     assert description.capture == parameters.load(before / "params.yaml").capture
     assert description.metrics == {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
-    named = description.landmark_model
-    assert (named.file, named.bytes) == (PREDICTOR, 16)
-    assert named.sha256 == digests.digest(after / "data" / PREDICTOR)
+    for named in (description.finder, description.mesh):
+        shipped = after / "data" / named.file
+        assert (after / "models" / named.file).read_bytes() == shipped.read_bytes()
+        assert (named.sha256, named.bytes) == (digests.digest(shipped), shipped.stat().st_size)
     assert set(description.inputs) == {
         f"models/members/{name}/{part}"
         for name in WEIGHTS
@@ -328,13 +358,13 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
     assert set(parity.max_delta_theta) == {*WEIGHTS, "ensemble"}
     assert 0 < max(parity.max_delta_theta.values()) <= parity.limit
     assert parity.changed_outside == 0
-    figures = json.loads((after / OUTS[2]).read_text())
+    figures = json.loads((after / OUTS[-1]).read_text())
     assert figures == parity.model_dump() | {"bytes": len(exported)}
 
 
 def test_members_that_do_not_bear_float16_end_the_stage_and_lose_nothing(after, tmp_path):
     folder = tmp_path / "copy"
-    shutil.copytree(after, folder)
+    shutil.copytree(after, folder, symlinks=True)
     spoilt = store.load(folder / "models/members/mar")
     values = spoilt.tower.get_weights()
     values[-4] = values[-4] * 1e-9  # tail0's kernel: too small for float16
@@ -360,7 +390,7 @@ def test_members_that_do_not_bear_float16_end_the_stage_and_lose_nothing(after, 
 )
 def test_a_missing_input_is_named(before, tmp_path, missing, said):
     folder = tmp_path / "copy"
-    shutil.copytree(before, folder, ignore=shutil.ignore_patterns("verifier.*", "export.json"))
+    shutil.copytree(before, folder, ignore=IGNORED, symlinks=True)
     (folder / missing).unlink()
     assert said in error_line(run_script("export.py", folder))
     assert not any((folder / name).exists() for name in OUTS)
@@ -442,6 +472,8 @@ def test_a_description_that_is_none_is_named(copied, text):
         ("colour", "red"),
         ("input.canvas_width", 178),
         ("input.channels", "BGR"),
+        ("input.mirroring", True),
+        ("input.points.nose_tip.mesh", []),
         ("input.alignment.nose_tip", [1]),
         ("capture.second_face", 2),
         ("capture.min_brightness", 300),

@@ -166,6 +166,7 @@ def test_shipped_files_have_the_same_keys():
         ("capture.min_quality", 1.5),
         ("capture.second_face", 1.1),
         ("capture.second_face", None),
+        ("capture.max_residual", 0),
         ("members", {}),
         ("members", ["ja"]),
         ("members.ja", None),
@@ -349,6 +350,7 @@ def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
         "max_brightness": 215.0,
         "min_quality": 0.5,
         "second_face": 0.6,
+        "max_residual": 16.0,
     }
 
 
@@ -367,6 +369,7 @@ def test_each_changed_value_is_the_one_that_is_loaded(tmp_path):
         "capture.min_interocular": 30.5,
         "capture.min_quality": 0.25,
         "capture.min_brightness": 40, "capture.max_brightness": 200, "capture.second_face": 0.5,
+        "capture.max_residual": 12.5,
     }  # fmt: skip
     loaded = parameters.load(write_parameters(tmp_path, changes)).model_dump()
     before = parameters.load(write_parameters(tmp_path)).model_dump()

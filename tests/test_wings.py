@@ -28,7 +28,17 @@ BELOW = {
     COMMAND: ("base", "verify", "judge"),
 }
 # What an app's backend installs has none of these.
-HEAVY = {"tensorflow", "keras", "dvc", "dvclive", "pandas", "joblib", "distributed", "scipy"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "dlib",
+    "dvc",
+    "dvclive",
+    "pandas",
+    "joblib",
+    "distributed",
+    "scipy",
+}
 PROJECT = re.compile(r"params\.yaml|dvc\.lock|dvc\.yaml|\bdvc\b|make_sample|make sample", re.I)
 
 
@@ -93,6 +103,7 @@ def test_the_wings_keep_their_rules():
         ("faces/landmarks", "import faceverify.data.tables", "faces/landmarks.py imports data"),
         ("verify/capture", "from faceverify.model import losses", "verify/capture.py imports mode"),
         ("verify/capture", "import tensorflow as tf", "verify/capture.py brings tensorflow"),
+        ("faces/alignment", "import dlib", "verify/capture.py brings dlib"),
         ("base/files", "def f():\n    import keras", "verify/verifier.py brings keras"),
         ("data/records", "from faceverify.evaluation import metrics", "data/records.py imports ev"),
         ("evaluation/metrics", "from faceverify.runs import lock", "evaluation/metrics.py imports"),

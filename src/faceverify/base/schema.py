@@ -70,7 +70,8 @@ class Capture(Group):
     `min_sharpness`: least `sharpness` of the aligned face. `min_brightness` and
     `max_brightness`: range of its `brightness`. `min_quality`: least quality that the model gives
     it. `second_face`: a further face counts when its side is at least this share of the largest
-    face's.
+    face's. `max_residual`: most that the five points may be off in the aligned photo, see
+    `faces.alignment.residual`.
     """
 
     min_interocular: Annotated[Number, Field(ge=0, le=10_000)]
@@ -79,6 +80,7 @@ class Capture(Group):
     max_brightness: Brightness
     min_quality: Share
     second_face: Share
+    max_residual: Annotated[Number, Field(gt=0, le=1000)]
 
     @model_validator(mode="after")
     def _a_range(self) -> "Capture":

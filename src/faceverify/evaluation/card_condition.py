@@ -25,10 +25,11 @@ from faceverify.evaluation.card_faces import CardFace, Cards, face_on_card
 from faceverify.evaluation.judged_photos import JudgedPhotos
 from faceverify.evaluation.verification import NO_PHOTO, VerificationPairs
 from faceverify.model import features
+from faceverify.verify import face_networks
 from faceverify.verify.refusals import DoubtfulError
 
 # Change this when a card, or what is found on it, is another for the same photo.
-FORMAT = "1"
+FORMAT = "2"
 
 
 class CardPairs(NamedTuple):
@@ -95,7 +96,8 @@ def _faces(
 ) -> Iterator[CardFace]:
     """What is on the card of each photo, one after the other: from the cache where it is known."""
     made_by = f"{FORMAT} {cards.effects.model_dump_json()} {cards.limits.model_dump_json()}"
-    made_by += f" {cards.seed} {sha256(cards.landmark_model)} OpenCV {cv2.__version__}"
+    models = *face_networks.paths(cards.networks), cards.landmark_model
+    made_by += f" {cards.seed} {sha256(*models)} OpenCV {cv2.__version__}"
     file = cache / f"cards-{sha256(made_by)}.sqlite"
     cache.mkdir(parents=True, exist_ok=True)
     sources = [judged.sources[row] for row in rows]

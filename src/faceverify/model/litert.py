@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
 from faceverify.base import backend
 from faceverify.model.features import fingerprint
@@ -42,7 +43,21 @@ def convert(
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
+        return _in_order(converter.convert(), list(signatures))
+
+
+def _in_order(data: bytes, names: Sequence[str]) -> bytes:
+    """A `.tflite` file with its signatures in this order.
+
+    The converter sorts them by name; the first is what a runtime that asks for no name runs.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(data)
+    parts = {part.signatureKey.decode(): part for part in model.signatureDefs}
+    model.signatureDefs = [parts[name] for name in names]
+    model.subgraphs = [model.subgraphs[part.subgraphIndex] for part in model.signatureDefs]
+    for index, part in enumerate(model.signatureDefs):
+        part.subgraphIndex = index
+    return flatbuffer_utils.convert_object_to_bytearray(model)
 
 
 def _believe(quality: keras.Model) -> Callable:

@@ -22,14 +22,15 @@ FILTERS = (24, 32, 48, 64)
 def build() -> keras.Model:
     """The network without its first mean: (B, 54, 54, 3) in 0..255 -> (B, 1) in [0, 1].
 
-    Each pixel is the mean of POOLED x POOLED pixels of the canvas.
+    Each pixel is the mean of POOLED x POOLED pixels of the canvas. Every layer has a name, because
+    the exported file holds the names, and equal networks are to have equal bytes.
     """
     means = keras.Input((SIDE, SIDE, 3), name="means")
-    x = layers.Rescaling(1 / 127.5, offset=-1)(means)
+    x = layers.Rescaling(1 / 127.5, offset=-1, name="scaled")(means)
     for i, filters in enumerate(FILTERS):
         stride = 2 if i < len(FILTERS) - 1 else 1
         x = layers.Conv2D(filters, 3, stride, activation="relu", name=f"quality{i}")(x)
-    x = layers.Flatten()(x)
+    x = layers.Flatten(name="flat")(x)
     quality = layers.Dense(1, activation="sigmoid", name="quality")(x)
     return keras.Model(means, quality, name="quality")
 
@@ -43,4 +44,5 @@ def load(weights: Path = WEIGHTS) -> keras.Model:
     network = build()
     load_weights(network, weights)
     photos = keras.Input((CANVAS_SIZE, CANVAS_SIZE, 3), name="photo")
-    return keras.Model(photos, network(layers.AveragePooling2D(POOLED)(photos)), name="quality")
+    means = layers.AveragePooling2D(POOLED, name="means")(photos)
+    return keras.Model(photos, network(means), name="believed")

@@ -38,6 +38,12 @@ class SeveralFacesError(CaptureError):
     code = "several_faces"
 
 
+class WrongPointsError(CaptureError):
+    """Eyes, nose and mouth do not lie as in a face seen from the front."""
+
+    code = "wrong_points"
+
+
 class FaceTooSmallError(CaptureError):
     """The photo as taken has too few pixels of the face."""
 
