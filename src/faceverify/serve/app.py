@@ -49,6 +49,7 @@ def make_app(verifier: Verifier, key: str | None) -> FastAPI:
     app.add_middleware(Telemetry, figures=figures)
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _not_there)
+    app.add_exception_handler(Exception, _crashed)
     app.include_router(_open)
     app.include_router(_keyed, dependencies=[Depends(_with_key)])
     return app
@@ -75,6 +76,11 @@ async def _not_there(request: Request, error: HTTPException) -> JSONResponse:
     fault = RequestError(error.status_code, "http", str(error.detail))
     request.state.told["code"] = fault.code
     return JSONResponse(fault.body(), fault.status, error.headers)
+
+
+async def _crashed(_request: Request, _error: Exception) -> JSONResponse:
+    fault = RequestError(500, "crash", "a fault of the service itself")
+    return JSONResponse(fault.body(), fault.status)
 
 
 async def _worked(request: Request, work: Callable, *given: object) -> Any:
