@@ -10,12 +10,14 @@ import argparse
 import contextlib
 import itertools
 import json
+import math
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -37,25 +39,15 @@ PHOTOS, BAD_CLIENTS = 40, 32
 HEAD = b"POST /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
-class Service:
-    """A running `faceverify serve`, without a key, its log thrown away."""
+class Asked:
+    """A running service, by its process and the port at which it listens."""
 
-    def __init__(self) -> None:
-        start = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "faceverify", "serve", "--port", "0"],
-            env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        self.port = json.loads(self.process.stdout.readline())["port"]
-        self.start = time.monotonic() - start
-        # Nobody reads on: a full pipe would stop it.
-        self.reader = subprocess.Popen(
-            ["cat"], stdin=self.process.stdout, stdout=subprocess.DEVNULL
-        )
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, process: subprocess.Popen, port: int) -> None:
+        self.process, self.port = process, port
+        self.url = f"http://127.0.0.1:{port}"
 
     def figure(self, name: str) -> float:
-        """A figure of /metrics: the sum over its labels."""
+        """A figure of /metrics: the sum of all whose name and labels begin so."""
         text = urllib.request.urlopen(f"{self.url}/metrics", timeout=60).read().decode()
         rows = (row.rpartition(" ") for row in text.splitlines() if row.startswith(name))
         return sum(float(value) for _, _, value in rows)
@@ -64,22 +56,26 @@ class Service:
         """Megabytes that it has now."""
         return round(self.figure("process_resident_memory_bytes") / 2**20, 1)
 
-    def stop(self) -> int:
-        """Ask it to stop; gives its exit code."""
-        self.process.terminate()
-        code = self.process.wait(60)
-        self.reader.wait(60)
-        return code
+
+def started() -> Asked:
+    """Start `faceverify serve`, without a key; its log is read and thrown away."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "faceverify", "serve", "--port", "0"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")}, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    port = json.loads(process.stdout.readline())["port"]
+    threading.Thread(target=process.stdout.read, daemon=True).start()
+    return Asked(process, port)
 
 
-def load(service: Service, photos: Path, clients: int, seconds: float) -> subprocess.Popen:
+def load(url: str, photos: Path, clients: int, seconds: float) -> subprocess.Popen:
     """Start so many clients for so many seconds."""
     return subprocess.Popen(
         [
             sys.executable, "-m", "locust", "--locustfile", "benchmarks/service_load.py",
-            "--headless", "--json", "--host", service.url, "--users", str(clients),
-            "--spawn-rate", str(clients), "--run-time", f"{seconds}s", "--stop-timeout", "30",
-            "--exit-code-on-error", "0",
+            "--headless", "--json", "--host", url, "--users", str(clients),
+            "--spawn-rate", str(clients), "--run-time", f"{math.ceil(seconds)}s",
+            "--stop-timeout", "30", "--exit-code-on-error", "0",
         ],
         cwd=ROOT, env={**os.environ, "PHOTOS": str(photos)},
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -105,25 +101,25 @@ def told(loading: subprocess.Popen) -> dict[str, object]:
     return seen
 
 
-def by_clients(service: Service, photos: Path, seconds: float) -> dict[str, object]:
+def by_clients(service: Asked, photos: Path, seconds: float) -> dict[str, object]:
     """Rates and times at each number of clients."""
-    return {str(n): told(load(service, photos, n, seconds)) for n in CLIENTS}
+    return {str(n): told(load(service.url, photos, n, seconds)) for n in CLIENTS}
 
 
-def over_requests(service: Service, photos: Path, requests: int) -> dict[str, float]:
+def over_requests(service: Asked, photos: Path, requests: int) -> dict[str, float]:
     """Memory, MB, as the requests are counted: after a tenth of them and after all."""
     found = {}
     for count in (requests // 10, requests):
         while (done := service.figure("faceverify_decisions_total")) < count:
             rate = 10  # a guess, for how long to ask on
-            told(load(service, photos, 4, max((count - done) / rate, 2)))
+            told(load(service.url, photos, 4, max((count - done) / rate, 2)))
         found[f"after {int(done)} decisions, MB"] = service.memory()
     return found | {"peak, MB": round(peak_memory(service.process.pid), 1)}
 
 
-def too_much(service: Service, photos: Path, seconds: float) -> dict[str, object]:
+def too_much(service: Asked, photos: Path, seconds: float) -> dict[str, object]:
     """Twice as many clients as there are places: who is served, how long the line grows."""
-    loading = load(service, photos, 2 * line.PLACES, seconds)
+    loading = load(service.url, photos, 2 * line.PLACES, seconds)
     longest, slowest = 0.0, 0.0
     while loading.poll() is None:
         start = time.monotonic()
@@ -138,7 +134,7 @@ def too_much(service: Service, photos: Path, seconds: float) -> dict[str, object
 
 
 @contextlib.contextmanager
-def slow_clients(service: Service) -> Iterator[None]:
+def slow_clients(service: Asked) -> Iterator[None]:
     """Connections that begin a body and send no more of it, as many as BAD_CLIENTS."""
     with contextlib.ExitStack() as links:
         for _ in range(BAD_CLIENTS):
@@ -147,16 +143,16 @@ def slow_clients(service: Service) -> Iterator[None]:
         yield
 
 
-def beside_slow_ones(service: Service, photos: Path, seconds: float) -> dict[str, object]:
+def beside_slow_ones(service: Asked, photos: Path, seconds: float) -> dict[str, object]:
     """What four clients get while others are slow, and how many of these were ended."""
-    before = service.figure('faceverify_requests_total{code="slow"')
+    ended = 'faceverify_requests_total{code="slow"'
+    before = service.figure(ended)
     with slow_clients(service):
-        seen = told(load(service, photos, 4, max(seconds, bodies.READ_LIMIT + 2)))
-    ended = service.figure('faceverify_requests_total{code="slow"') - before
-    return seen | {"slow clients": BAD_CLIENTS, "ended": ended}
+        seen = told(load(service.url, photos, 4, max(seconds, bodies.READ_LIMIT + 2)))
+    return seen | {"slow clients": BAD_CLIENTS, "ended": service.figure(ended) - before}
 
 
-def hung_up(service: Service, photos: Path) -> dict[str, float]:
+def hung_up(service: Asked, photos: Path) -> dict[str, float]:
     """Clients that send a whole request and go: how much of their work is done nevertheless."""
     one, other = (path.read_bytes() for path in sorted(photos.iterdir())[:2])
     parts = [
@@ -178,16 +174,21 @@ def hung_up(service: Service, photos: Path) -> dict[str, float]:
     }
 
 
-def killed(service: Service, photos: Path) -> dict[str, object]:
+def killed(service: Asked, photos: Path) -> dict[str, object]:
     """SIGKILL under load: what clients see, and how soon the next process answers."""
-    loading = load(service, photos, 4, 6)
+    loading = load(service.url, photos, 4, 6)
     time.sleep(4)
     service.process.send_signal(signal.SIGKILL)
     service.process.wait()
     seen = told(loading)
-    again = Service()
-    code = again.stop()
-    return seen | {"next one listens after, s": round(again.start, 2), "its exit code": code}
+    start = time.monotonic()
+    again = started()
+    listens = time.monotonic() - start
+    again.process.terminate()
+    return seen | {
+        "next one listens after, s": round(listens, 2),
+        "its end": again.process.wait(60),
+    }
 
 
 def dlib_decides(photos: Path) -> dict[str, float]:
@@ -200,6 +201,18 @@ def dlib_decides(photos: Path) -> dict[str, float]:
     return {"decisions/s": round(count / (time.perf_counter() - start), 2)}
 
 
+def measured(service: Asked, photos: Path, given: argparse.Namespace) -> dict[str, object]:
+    """All that is asked of one process, which is killed at the end."""
+    return {
+        "clients": by_clients(service, photos, given.seconds),
+        "memory": over_requests(service, photos, given.requests),
+        "twice the load": too_much(service, photos, given.seconds),
+        "slow clients": beside_slow_ones(service, photos, given.seconds),
+        "hanging up": hung_up(service, photos),
+        "killed": killed(service, photos),
+    }
+
+
 def main() -> None:
     """Measure all, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -210,13 +223,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "600 pixels"
         make_photos(photos, PHOTOS)
-        service = Service()
-        found["clients"] = by_clients(service, photos, given.seconds)
-        found["memory"] = over_requests(service, photos, given.requests)
-        found["twice the load"] = too_much(service, photos, given.seconds)
-        found["slow clients"] = beside_slow_ones(service, photos, given.seconds)
-        found["hanging up"] = hung_up(service, photos)
-        found["killed"] = killed(service, photos)
+        service = started()
+        try:
+            found |= measured(service, photos, given)
+        finally:
+            service.process.kill()
         found["dlib alone"] = dlib_decides(photos)
     found["load at its end"] = machine()["load"]
     OUT.write_text(json.dumps(found, indent=2) + "\n")
