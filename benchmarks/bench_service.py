@@ -176,8 +176,10 @@ def hung_up(service: Asked, photos: Path) -> dict[str, float]:
 
 def killed(service: Asked, photos: Path) -> dict[str, object]:
     """SIGKILL under load: what clients see, and how soon the next process answers."""
-    loading = load(service.url, photos, 4, 6)
-    time.sleep(4)
+    before = service.figure("faceverify_decisions_total")
+    loading = load(service.url, photos, 4, 10)
+    while loading.poll() is None and service.figure("faceverify_decisions_total") < before + 8:
+        time.sleep(0.1)
     service.process.send_signal(signal.SIGKILL)
     service.process.wait()
     seen = told(loading)

@@ -1,7 +1,7 @@
 """Clients of the service, for locust: each asks for one decision after the other.
 
 PHOTOS names the folder of the photos. An answer is counted under its status. A client that is
-turned away waits as long as it is told to.
+turned away waits as long as it is told to, one that finds no service for a moment.
 """
 
 import os
@@ -27,5 +27,7 @@ class Client(HttpUser):
             answer.request_meta["name"] = str(answer.status_code)
             if answer.status_code in (200, 422):
                 answer.success()
+        if not answer.status_code:
+            gevent.sleep(0.2)
         if "Retry-After" in (answer.headers or {}):
             gevent.sleep(float(answer.headers["Retry-After"]))

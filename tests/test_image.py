@@ -95,7 +95,7 @@ def has_docker() -> bool:
 def bundle(tmp_path_factory, app_folder, sample) -> Path:
     """The exported verifier in one folder, and two photos."""
     folder = tmp_path_factory.mktemp("bundle")
-    for file in [*(app_folder / "models").iterdir(), *(app_folder / "data").iterdir()]:
+    for file in filter(Path.is_file, app_folder.rglob("*")):
         shutil.copy(file, folder)
     (names, *_) = sample_photos(sample, 1, 2).values()
     for title, name in zip(("card", "live"), names, strict=True):

@@ -205,6 +205,7 @@ def test_figures_for_prometheus(service, decision):
     assert f'faceverify_decisions_total{{decision="{decision.json()["decision"]}"}}' in text
     assert "process_resident_memory_bytes" in text
     assert "faceverify_jobs 0.0" in text
+    assert re.search(r"faceverify_work_seconds_count\{path=\"/v1/verify\"\} [1-9]", text)
 
 
 def test_the_page_needs_no_network(service):

@@ -1,6 +1,8 @@
 """What happens at the limits: the line is full, a job takes too long, a client does not wait."""
 
+import argparse
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -9,7 +11,8 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from faceverify.serve import app, bodies, line
+from faceverify.base.errors import InputError
+from faceverify.serve import app, bodies, command, line
 from faceverify.serve.faults import RequestError
 
 TWO = {"card": b"1", "live": b"2"}
@@ -168,6 +171,16 @@ def test_a_fault_of_the_program_is_a_500_that_tells_nothing(capsys):
     out = capsys.readouterr().out
     assert '"status": 500, "code": "crash"' in out
     assert "secret" not in out
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "fastapi", "prometheus_client"])
+def test_a_package_that_is_missing_is_named(monkeypatch, package):
+    for name in [name for name in sys.modules if name.startswith("faceverify.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    given = argparse.Namespace(host="127.0.0.1", port=0, verifier=None)
+    with pytest.raises(InputError, match=rf"needs the package {package}; .* with \[serve\]$"):
+        command.run(given)
 
 
 def test_a_body_that_comes_too_slowly_is_given_up(monkeypatch):

@@ -77,9 +77,6 @@ class Telemetry:
         path = getattr(scope.get("route"), "path", UNKNOWN)  # the client's own may hold anything
         self.figures.requests.labels(path, told["status"], told["code"]).inc()
         self.figures.seconds.labels(path).observe(seconds)
-        if "work" in told:
-            self.figures.work.labels(path).observe(told["work"])
-            told["work"] = round(told["work"], 4)
         tell(told | {"path": path, "seconds": round(seconds, 4)})
 
 
