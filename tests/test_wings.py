@@ -24,8 +24,9 @@ BELOW = {
     "evaluation": ("base", "faces", "cards", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
     "judge": ("base", "faces", "verify", "cards", "evaluation"),
+    "serve": ("base", "verify"),
     "runs": ("base", "faces", "cards", "data", "model", "evaluation", "audit", "verify"),
-    COMMAND: ("base", "verify", "judge"),
+    COMMAND: ("base", "verify", "judge", "serve"),
 }
 # What an app's backend installs has none of these.
 HEAVY = {
@@ -70,7 +71,7 @@ def order_faults(graph: dict[Path, set[Path]], library: Path) -> list[str]:
                 found.append(f"{name} imports the script {other.name}")
             elif (place := other.relative_to(library).parts[0]) not in (wing, *BELOW[wing]):
                 found.append(f"{name} imports {place}/{other.name}")
-    for module in (m for m in graph if m.parent.name == "verify"):
+    for module in (m for m in graph if m.parent.name in ("verify", "serve")):
         used, left = {module}, [module]
         while left:
             new = graph[left.pop()] - used

@@ -165,7 +165,7 @@ def compare_photos(arguments: argparse.Namespace) -> int:
         with files.replacing(drawn) as temporary:
             temporary.write_bytes(drawing.draw(list(photos.values()), found))
     warned = _warnings(found)
-    print(json.dumps(_report(found, warned), allow_nan=False) if arguments.json else _told(found))
+    print(json.dumps(report(found), allow_nan=False) if arguments.json else _told(found))
     for warning in warned:
         print(f"{Path(sys.argv[0]).name}: warning: {warning}", file=sys.stderr)
     return ACCEPTED if found.accepted else REJECTED
@@ -255,8 +255,11 @@ def _warnings(found: Comparison) -> list[str]:
     return warned
 
 
-def _report(found: Comparison, warned: list[str]) -> dict[str, Any]:
-    """A comparison as JSON; angles in radians, `interocular` in pixels of the photo as taken."""
+def report(found: Comparison) -> dict[str, Any]:
+    """A comparison as `--json` prints it.
+
+    Angles in radians, `interocular` in pixels of the photo as taken.
+    """
 
     def face(embedding: Embedding) -> dict[str, Any]:
         return {
@@ -273,5 +276,5 @@ def _report(found: Comparison, warned: list[str]) -> dict[str, Any]:
         "members": {name: round(theta, 6) for name, theta in found.thetas.items()},
         "first": face(found.first),
         "second": face(found.second),
-        "warnings": warned,
+        "warnings": _warnings(found),
     }
