@@ -282,6 +282,13 @@ def test_a_request_in_work_is_answered_before_the_service_stops(tmp_path, app_fo
     assert started.lines()[-1]["event"] == "stopped"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_that_has_just_begun_stops_too(tmp_path, app_folder, number):
+    started = Service(tmp_path, app_folder)
+    started.process.send_signal(number)
+    assert started.process.wait(60) == 0, started.err
+
+
 def refused(folder: Path, *options: str, key: str | None = None) -> str:
     """The one line with which `serve` ends that does not begin."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}

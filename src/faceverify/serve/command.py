@@ -63,12 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
         application, log_config=None, access_log=False, server_header=False,
         limit_concurrency=CONNECTIONS, timeout_keep_alive=IDLE, timeout_graceful_shutdown=STOPPING,
     )  # fmt: skip
-    # uvicorn stops in order, then sends itself the signal once more: it has been obeyed.
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # For a signal that comes before uvicorn listens to signals itself, and for the one that it
+    # sends itself once more when it has stopped in order.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, stop)
     host, port = listener.getsockname()[:2]
     telemetry.tell({"event": "listening", "host": host, "port": port})
-    uvicorn.Server(config).run(sockets=[listener])
+    server.run(sockets=[listener])
     telemetry.tell({"event": "stopped"})
     return STOPPED
 
