@@ -245,6 +245,21 @@ def test_a_drawing_is_no_face(find, drawn, any_side):
         find(drawn(), any_side=any_side)
 
 
+@pytest.mark.parametrize(("any_side", "most"), [(False, 4), (True, 7)])
+def test_the_search_for_a_face_that_is_not_there_is_bounded(any_side, most):
+    searched = []
+
+    class Counted:
+        def find(self, square):
+            searched.append(square.shape)
+            return NETWORKS.finder.find(square)
+
+    with pytest.raises(NoFaceError):
+        photo = Photo(graph(), 1)
+        find_face(photo, NETWORKS._replace(finder=Counted()), LIMITS, any_side=any_side)
+    assert searched == [(192, 192, 3)] * most
+
+
 def test_what_shows_no_face_is_refused(find, photos):
     rng = np.random.default_rng(2)
     noise = rng.integers(0, 255, (400, 300, 3), np.uint8)
@@ -263,7 +278,7 @@ def test_what_shows_no_face_is_refused(find, photos):
         (lambda p: (p * 0.1).astype(np.uint8), TooDarkError),
         (lambda p: np.clip(p * 0.2 + 200, 0, 255).astype(np.uint8), WashedOutError),
         (lambda p: cv2.GaussianBlur(p, (0, 0), 5), BlurredError),
-        (lambda p: cv2.blur(p, (31, 1)), BlurredError),
+        (lambda p: cv2.blur(p, (37, 1)), BlurredError),
         (lambda p: cv2.resize(p, None, fx=0.25, fy=0.25, interpolation=3), FaceTooSmallError),
     ],
     ids=["dark", "washed out", "out of focus", "shaken", "small"],

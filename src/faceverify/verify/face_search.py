@@ -23,11 +23,9 @@ MESH_ROOM, FINDER_ROOM = 1.5, 2.5
 LEAST_READS, READS, LEVEL = 2, 6, np.radians(2)
 # Boxes of one view that are looked at, the likeliest first: it bounds the time of a crowd.
 MOST_BOXES = 6
-# Side of the square, as a share of the photo's longest side, in which a face may touch its frame.
-BORDERED = 1.5
-# Sides of the squares in which small faces are searched, in the same way: one in each corner, one
-# in the middle, where the smallest are.
-TILE, MIDDLE = 0.6, 0.35
+# Sides of further squares around the middle, as shares of the photo's longest side: with a border,
+# for a face that touches the frame, and closer, for a small one.
+ZOOMS = (1.5, 0.6, 0.35)
 # How far a head in a live photo may lean, in radians: farther, it lies, or the photo does.
 MOST_ROLL = np.radians(75)
 
@@ -126,20 +124,13 @@ def _search(photo: np.ndarray, networks: FaceNetworks, any_side: bool) -> list[_
 
 
 def _views(photo: np.ndarray, any_side: bool) -> Iterator[View]:
-    """Where faces are searched: the whole photo, with `any_side` on each side, then closer.
-
-    The border is for a face that touches the frame, the tiles are for small ones.
-    """
+    """Where faces are searched: the whole photo, with `any_side` on each side, then its middle."""
     centre = (np.array(photo.shape[1::-1]) - 1) / 2
     side = float(max(photo.shape))
-    quarters = (0, 2, 1, 3) if any_side else (0,)
-    for roll in np.multiply(quarters, np.pi / 2):
-        yield View(centre, side, roll)
-    yield View(centre, BORDERED * side, 0.0)
-    for x, y in ((-1, -1), (1, -1), (-1, 1), (1, 1)):
-        away = np.maximum(centre + 0.5 - TILE * side / 2, 0)
-        yield View(centre + away * (x, y), TILE * side, 0.0)
-    yield View(centre, MIDDLE * side, 0.0)
+    for quarters in (0, 2, 1, 3) if any_side else (0,):
+        yield View(centre, side, quarters * np.pi / 2)
+    for zoom in ZOOMS:
+        yield View(centre, zoom * side, 0.0)
 
 
 def _faces(photo: np.ndarray, view: View, networks: FaceNetworks, most_roll: float) -> list[_Face]:
