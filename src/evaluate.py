@@ -162,6 +162,7 @@ def write_metrics(details: dict[str, dict]) -> None:
         f"{summary.models_table(details)}\n\n"
         f"{summary.cards_said(**details[ENSEMBLE]['refusals'])}\n\n"
         f"{summary.cards_table(details)}\n\n"
+        f"{summary.threshold_said(details[ENSEMBLE])}\n\n"
         "The ensemble with other weights, chosen on training people, scored like the models:\n\n"
         f"{summary.weightings_table(details[ENSEMBLE]['weightings'])}\n"
     )

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from faceverify.base.errors import InputError
-from faceverify.evaluation import calibration
+from faceverify.evaluation import calibration, summary
 from faceverify.model.network import Tower, build_tower
 
 
@@ -73,3 +73,12 @@ def test_constants_are_read_and_set_where_there_is_a_calibration():
     }  # fmt: skip
     tail = made["ja"](np.ones((1, 4, 4, 3), np.float32))["tail"]
     assert keras.ops.convert_to_numpy(tail)[0, -1] == 1.25
+
+
+def test_what_the_threshold_means_is_said_in_one_line():
+    rates = {f"{name}{end}": 0.25 for name in ("fmr", "fnmr") for end in summary.ENDS}
+    report = {"accept_threshold": 0.6, "val": rates, "card": rates | {"fmr": None}}
+    assert summary.threshold_said(report) == (
+        "At theta < 0.6 the ensemble accepts 0.250 [0.250, 0.250] of these different people and "
+        "refuses 0.250 [0.250, 0.250] of the same; with a card - and 0.250 [0.250, 0.250]."
+    )
