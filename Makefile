@@ -84,7 +84,7 @@ test-slow: .venv/installed-dev sample
 
 # Says by name what is missing for it: Node, Chromium, or the packages of web/package-lock.json.
 test-web: .venv/installed-dev sample
-	@python web/tests/run.py
+	@BUNDLE="$(BUNDLE)" python web/tests/run.py
 
 web:
 	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build

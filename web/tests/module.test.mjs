@@ -54,8 +54,11 @@ async function thetas(suffix) {
   }, pairs);
 }
 
+// Rounding may end the search for the points one read earlier or later. Untrained towers see such
+// small moves more than trained ones.
+const SAME_PIXELS = reference.trained ? 0.02 : 0.1;
 for (const [what, suffix, limit] of [
-  ["from the same pixels, as PNG gives them,", ".png", 0.02],
+  ["from the same pixels, as PNG gives them,", ".png", SAME_PIXELS],
   ["with the browser's own decoding of JPEG", ".jpg", 0.15],
 ]) {
   test(`theta ${what} is at most ${limit} from Python's`, async () => {

@@ -35,7 +35,8 @@ def main() -> None:
     folder = Path(sys.argv[1])
     photos = folder / "photos"
     photos.mkdir(parents=True, exist_ok=True)
-    verifier = Verifier.load(sys.argv[2] if len(sys.argv) > 2 else export(folder))
+    trained = len(sys.argv) > 2
+    verifier = Verifier.load(sys.argv[2] if trained else export(folder))
     faces = load_faces()
     pairs = [
         {
@@ -49,7 +50,7 @@ def main() -> None:
     codes = {name: code(verifier, photos / name) for name in UNUSABLE}
     write_camera(photos / "camera.mjpeg", faces[0][0])
     search = {name: value for name, value in vars(face_search).items() if name in SEARCH}
-    reference = {"pairs": pairs, "codes": codes, "search": search}
+    reference = {"trained": trained, "pairs": pairs, "codes": codes, "search": search}
     (folder / "reference.json").write_text(json.dumps(reference, indent=1))
 
 
