@@ -496,9 +496,9 @@ export const SEARCH = {
   READS: 6, // at most
   LEVEL: (2 * Math.PI) / 180, // roll within which the last read counts as upright
   MOST_BOXES: 6, // of one view that are looked at
-  BORDERED: 1.5, // side of the square, in the photo's, in which a face may touch its frame
-  TILE: 0.6, // that of the squares in which small faces are searched, one in each corner
-  MIDDLE: 0.35, // and one in the middle, where the smallest are
+  // sides of further squares around the middle, in the photo's: with a border, for a face that
+  // touches the frame, and closer, for a small one
+  ZOOMS: [1.5, 0.6, 0.35],
   MOST_ROLL: (75 * Math.PI) / 180, // how far a head in a live photo may lean
 };
 
@@ -654,7 +654,7 @@ const middle = (points) => ends(points).map(([low, high]) => (low + high) / 2);
 
 /**
  * Where faces are searched: the whole photo, on each side if asked, then with room around it for a
- * face that touches the frame, then parts of it for small faces.
+ * face that touches the frame, then its middle for small faces.
  */
 function* views({ width, height }, anySide) {
   const centre = [(width - 1) / 2, (height - 1) / 2];
@@ -662,12 +662,7 @@ function* views({ width, height }, anySide) {
   for (const quarter of anySide ? [0, 2, 1, 3] : [0]) {
     yield new View(centre, side, (quarter * Math.PI) / 2);
   }
-  yield new View(centre, SEARCH.BORDERED * side, 0);
-  const away = centre.map((middle) => Math.max(middle + 0.5 - (SEARCH.TILE * side) / 2, 0));
-  for (const [x, y] of [[-1, -1], [1, -1], [-1, 1], [1, 1]]) {
-    yield new View([centre[0] + away[0] * x, centre[1] + away[1] * y], SEARCH.TILE * side, 0);
-  }
-  yield new View(centre, SEARCH.MIDDLE * side, 0);
+  for (const zoom of SEARCH.ZOOMS) yield new View(centre, zoom * side, 0);
 }
 
 /** The networks that find a face. */

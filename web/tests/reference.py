@@ -24,7 +24,7 @@ PAIRS = 30
 # What the page searches faces by, as Python does.
 SEARCH = (
     *("CLEAR_SCORE", "UPRIGHT_SCORE", "MESH_SCORE", "MESH_ROOM", "FINDER_ROOM", "LEAST_READS"),
-    *("READS", "LEVEL", "MOST_BOXES", "BORDERED", "TILE", "MIDDLE", "MOST_ROLL"),
+    *("READS", "LEVEL", "MOST_BOXES", "ZOOMS", "MOST_ROLL"),
 )
 ANGLES = (0, 7, -12, 20)  # degrees by which the second photos of pairs are turned
 ENLARGED = 3.3  # how much larger than the aligned photos of the sample they are
@@ -109,9 +109,10 @@ def grey(value: float) -> np.ndarray:
 
 def small(photo: np.ndarray) -> np.ndarray:
     """A face too far away."""
-    tiny = cv2.resize(photo, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    tiny = cv2.resize(photo, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
     view = grey(110)
-    view[60 : 60 + len(tiny), 80 : 80 + tiny.shape[1]] = tiny
+    top, left = 240 - len(tiny) // 2, 320 - tiny.shape[1] // 2
+    view[top : top + len(tiny), left : left + tiny.shape[1]] = tiny
     return view
 
 
