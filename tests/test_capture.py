@@ -279,7 +279,7 @@ def test_what_shows_no_face_is_refused(find, photos):
         (lambda p: np.clip(p * 0.2 + 200, 0, 255).astype(np.uint8), WashedOutError),
         (lambda p: cv2.GaussianBlur(p, (0, 0), 5), BlurredError),
         (lambda p: cv2.blur(p, (31, 7)), BlurredError),
-        (lambda p: cv2.resize(p, None, fx=0.25, fy=0.25, interpolation=3), FaceTooSmallError),
+        (lambda p: cv2.resize(p, None, fx=0.2, fy=0.2, interpolation=3), FaceTooSmallError),
     ],
     ids=["dark", "washed out", "out of focus", "shaken", "small"],
 )

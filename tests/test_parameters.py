@@ -344,7 +344,7 @@ def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
     assert loaded["members"]["rai"]["l2"] == 1e-4
     assert loaded["evaluate"]["genuine_per_identity"] is None
     assert loaded["capture"] == {
-        "min_interocular": 24.0,
+        "min_interocular": 18.0,
         "min_sharpness": 0.42,
         "min_brightness": 35.0,
         "max_brightness": 215.0,
