@@ -45,8 +45,8 @@ def main() -> None:
     """Convert the ensemble, check its theta against that of its models, and write the bundle."""
     settings = parameters.load(Path("params.yaml"))
     lock.claim("export")
-    face_networks.check(Path("data"))
     judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
+    face_networks.check(Path("data"))
     figures = read_metrics()
     trained = {
         name: store.load(members.MODELS / name)
