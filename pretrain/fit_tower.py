@@ -1,9 +1,10 @@
-"""A member's tower on MobileFaceNet: a fitted, calibrated tail; head, neck and landmarks learnt."""
+"""A member's tower on MobileFaceNet: a tail fitted to photos; head, neck and landmarks learnt."""
 
 import argparse
 import math
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faceverify.base import errors
@@ -24,7 +25,7 @@ from tqdm import tqdm
 import bring_mobilefacenet
 import recipe
 import strangers
-from faceverify.base import cache, files
+from faceverify.base import cache
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.evaluation import verification
 from faceverify.faces.aligned_photos import (
@@ -42,21 +43,15 @@ from faceverify.runs import script
 from linear_tail import Cell, Ending, fit
 from people import VIEWED_AT_ONCE, HeldOut, LabelledPhotos, learnt_and_unseen
 from strangers import People
-from train_tower import CACHE, FIGURES, save
+from train_tower import CACHE, save
 
 # The people of the labelled sets have some five times the photos of the other set's own.
 CELLS = 3
 
 
 def main() -> None:
-    """Write the tower's weights, in float16, and figures for the member that is named."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("member", help="a name of `fitted` in params.yaml")
-    name = parser.parse_args().member
-    settings = recipe.read()
-    if name not in settings.fitted:
-        raise errors.InputError(f"params.yaml has no member {name!r} in `fitted`")
-    member, how = settings.fitted[name], settings.fit
+    """Write the tower's weights, in float16, for the member that is named."""
+    name, member, how = named()
     cv2.setNumThreads(1)  # the threads of `outputs` are enough
     learnt, unseen = learnt_and_unseen()
     others = strangers.read(recipe.DATA / how.strangers)
@@ -79,13 +74,18 @@ def main() -> None:
     likeness = strangers.likeness(tails[fitting], others.of(fitting), how.fmr, how.least)
     calibrate(tower, max(likeness.values()), how.theta)
     save(tower, shape(member), recipe.TOWER / name / recipe.fitted_weights(name))
-    figures = figures_of(tower, (unseen_maps, unseen), learnt, how.theta)
-    held = strangers.accepted(
-        tails[others.held_out], others.of(others.held_out), max(likeness.values())
-    )
-    fitted = {"likeness": likeness, "val_strangers": held}
-    files.write_json(FIGURES / f"{name}.json", figures | fitted, indent=2)
-    print(f"{name}: {figures}")
+    print(f"{name}: {figures_of(tower, (unseen_maps, unseen), learnt, how.theta)}")
+
+
+def named() -> tuple[str, recipe.Fitted, recipe.Fit]:
+    """The member of the command line, and what the parameters say of it and of every fit."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.add_argument("member", help="a name of `fitted` in params.yaml")
+    name = parser.parse_args().member
+    settings = recipe.read()
+    if name not in settings.fitted:
+        raise errors.InputError(f"params.yaml has no member {name!r} in `fitted`")
+    return name, settings.fitted[name], settings.fit
 
 
 def brought(layer: str, weights: str | None) -> keras.Model:
@@ -94,20 +94,33 @@ def brought(layer: str, weights: str | None) -> keras.Model:
     return build_brain(NAME, layer, CANVAS_SIZE, path, seed=0)
 
 
-def outputs(network: keras.Model, paths: np.ndarray) -> np.ndarray:
-    """A brain's outputs for photos, float32 (photos, height, width, channels), cached."""
+def outputs(
+    network: keras.Model, paths: np.ndarray, seen: Callable[[Path], np.ndarray] | None = None
+) -> np.ndarray:
+    """A brain's outputs for photos, float32 (photos, height, width, channels), cached.
+
+    `seen` makes of a path the canvas that the brain sees; without it, that is the photo's own. The
+    cache knows it by its `repr`.
+    """
 
     def batches() -> Iterator[np.ndarray]:
         for part in tqdm(parts(len(paths)), "outputs", unit="batch", disable=None):
-            yield network.predict_on_batch(np.stack([canvas(path) for path in paths[part]]))
+            yield network.predict_on_batch(np.stack([(seen or canvas)(p) for p in paths[part]]))
 
     key = [f"{features.FORMAT} {cv2.__version__}", features.fingerprint(network), *paths]
+    if seen:
+        key.append(repr(seen))
     return cache.stored(CACHE, key, (len(paths), *network.output_shape[1:]), batches)
 
 
 def canvas(path: Path) -> np.ndarray:
     """The canvas of a photo of any size, uint8 (218, 218, 3)."""
-    return to_canvas(recipe.framed(decode(path.read_bytes()), (PHOTO_WIDTH, PHOTO_HEIGHT)))
+    return to_canvas(framed(path))
+
+
+def framed(path: Path) -> np.ndarray:
+    """A photo of any size in the aligned frame, uint8 (218, 178, 3)."""
+    return recipe.framed(decode(path.read_bytes()), (PHOTO_WIDTH, PHOTO_HEIGHT))
 
 
 def parts(count: int) -> list[slice]:

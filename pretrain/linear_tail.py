@@ -67,9 +67,16 @@ class Cell(NamedTuple):
         return people[photos >= EACH]
 
 
-def fit(ending: Ending, cells: list[Cell], how: Fit, member: Fitted) -> Ending:
+def fit(
+    ending: Ending,
+    cells: list[Cell],
+    how: Fit,
+    member: Fitted,
+    cards: np.ndarray | None = None,
+) -> Ending:
     """The tail that follows `ending`, fitted to cells of its embeddings.
 
+    `cards` is a scatter (n, n) that is added to the one within people: of what a card changes.
     Raises InputError for a cell with too few people for a batch.
     """
     strangers = np.concatenate([cell.embedded for cell in cells if not cell.several])
@@ -83,7 +90,8 @@ def fit(ending: Ending, cells: list[Cell], how: Fit, member: Fitted) -> Ending:
                 f"pretrain/data: a fit needs {BATCH} strangers of an origin, and {BATCH // EACH} "
                 f"people with {EACH} photos in a set where people have several"
             )
-    matrix, bias = learnt(whitening(used, member), used, how, member.seed)
+    apart = np.zeros((len(mean), len(mean))) if cards is None else cards / size**2
+    matrix, bias = learnt(whitening(used, member, apart), used, how, member.seed)
     inputs = np.concatenate([cell.embedded for cell in moved]) @ matrix + bias
     factor = LARGEST / np.abs(inputs).max()
     matrix, bias = factor * matrix / size, factor * bias
@@ -97,13 +105,16 @@ def cleaned(cell: Cell, far: float) -> Cell:
     return Cell(cell.embedded[near], cell.identities[near])
 
 
-def whitening(cells: list[Cell], member: Fitted) -> np.ndarray:
-    """W (n, units) of the module's text, its columns in the order of how strangers spread."""
+def whitening(cells: list[Cell], member: Fitted, cards: np.ndarray) -> np.ndarray:
+    """W (n, units) of the module's text, its columns in the order of how strangers spread.
+
+    `cards` is what the scatter of what cards change adds to that within people, (n, n).
+    """
     several = [cell for cell in cells if cell.several]
     apart = np.concatenate([c.embedded - _means(c.embedded, c.identities) for c in several])
     strangers = [cell.embedded for cell in cells if not cell.several]
     means = np.stack([embedded.mean(axis=0) for embedded in strangers])
-    within, between = scatter(apart), scatter(means - means.mean(axis=0))
+    within, between = scatter(apart) + cards, scatter(means - means.mean(axis=0))
     ridge = member.ridge * np.trace(within) / len(within) * np.eye(len(within))
     values, vectors = np.linalg.eigh(within + ridge + member.groups * between)
     matrix = vectors / np.sqrt(values)

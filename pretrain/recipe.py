@@ -74,6 +74,9 @@ class Fit(Group):
     epochs: Count  # of head, neck and landmarks
     batch_size: Count
     landmark_lr: Positive
+    cards: Count  # photos of each set that are put on a card too, at most
+    card_weight: Weight  # of what a card changes, beside the differences of a person's photos
+    ridge: Weight  # of the matrix that is fitted to cards too; the members' is that of the first
 
 
 class Fitted(Group):

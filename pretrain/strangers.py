@@ -59,9 +59,29 @@ def likeness(tails: np.ndarray, people: People, share: float, least: int) -> dic
     found = {}
     for group, rows in _groups(people):
         if len(rows) >= least:
-            cosines = _cosines(tails[rows])
-            place = len(cosines) - 1 - int(share * len(cosines))
-            found[group] = float(np.partition(cosines, place)[place])
+            found[group] = _exceeded(_cosines(tails[rows]), share)
+    return found
+
+
+def card_likeness(
+    photos: tuple[np.ndarray, People], cards: tuple[np.ndarray, People], share: float, least: int
+) -> dict[str, float]:
+    """The same of a stranger's card and another's photo; each side is its tails and its people.
+
+    Groups with fewer such pairs than `least` photos make are left out.
+    """
+    found = {}
+    (photo_tails, people), (card_tails, on_cards) = photos, cards
+    of_photos = dict(_groups(people))
+    for group in np.unique(on_cards.groups):
+        rows = of_photos.get(str(group), np.empty(0, int))
+        own = np.flatnonzero(
+            (on_cards.groups == group) & np.isin(on_cards.identities, people.identities[rows])
+        )
+        if len(own) * len(rows) >= least * (least - 1):
+            cosines = _units(card_tails[own]) @ _units(photo_tails[rows]).T
+            others = on_cards.identities[own][:, None] != people.identities[rows]
+            found[str(group)] = _exceeded(cosines[others], share)
     return found
 
 
@@ -83,5 +103,16 @@ def _groups(people: People) -> list[tuple[str, np.ndarray]]:
 
 def _cosines(tails: np.ndarray) -> np.ndarray:
     """The cosine of each pair of rows, float32, each pair twice."""
-    units = (tails / np.linalg.norm(tails, axis=1, keepdims=True)).astype(np.float32)
+    units = _units(tails)
     return (units @ units.T)[~np.eye(len(units), dtype=bool)]
+
+
+def _units(tails: np.ndarray) -> np.ndarray:
+    """The rows brought to length 1, float32."""
+    return (tails / np.linalg.norm(tails, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _exceeded(cosines: np.ndarray, share: float) -> float:
+    """What a `share` of the cosines exceed."""
+    place = len(cosines) - 1 - int(share * len(cosines))
+    return float(np.partition(cosines, place)[place])

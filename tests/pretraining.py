@@ -22,6 +22,7 @@ SCRIPTS = (
     "train_brain",
     "train_tower",
     "fit_tower",
+    "fit_tail",
     "fit_quality",
     "state_thresholds",
 )
@@ -51,7 +52,8 @@ def same(one, other):
 
 def command_line(name):
     """The arguments of a script in dvc.yaml."""
-    return [f"{name}.py", *{"train_tower": [MEMBER], "fit_tower": [FITTED]}.get(name, [])]
+    members = {"train_tower": [MEMBER], "fit_tower": [FITTED], "fit_tail": [FITTED]}
+    return [f"{name}.py", *members.get(name, [])]
 
 
 def shape_of(member):

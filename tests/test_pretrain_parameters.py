@@ -103,7 +103,7 @@ def test_a_missing_dlib_model_is_one_line(name, tmp_path):
     assert not (folder / "labels").exists()
 
 
-@pytest.mark.parametrize("name", ["train_brain", "train_tower", "fit_tower"])
+@pytest.mark.parametrize("name", ["train_brain", "train_tower", "fit_tower", "fit_tail"])
 def test_training_without_labels_is_one_line(name, tmp_path):
     folder = make_project(tmp_path / "project")
     line = error_line(run(name, folder))

@@ -39,7 +39,7 @@ def test_a_stage_depends_on_its_script_and_the_modules_beside_it(name):
     own = [key for key in params if isinstance(key, str)]  # not those of the pipeline's file
     assert own == sorted(own)
     assert packages["../packages.yaml"] == sorted(packages["../packages.yaml"])
-    key = " ${key}" if name in ("train_tower", "fit_tower") else ""
+    key = " ${key}" if name in ("train_tower", "fit_tower", "fit_tail") else ""
     assert stage(name)["cmd"] == f"PYTHONPATH=../src python {name}.py{key}"
 
 

@@ -163,7 +163,7 @@ def test_a_fit_repeats(cells):
 
 def test_the_first_matrix_makes_the_given_scatters_small(cells):
     member = MEMBER.model_copy(update={"ridge": 0.0, "groups": 50.0, "tail_units": [NUMBERS]})
-    matrix = linear_tail.whitening(cells, member)
+    matrix = linear_tail.whitening(cells, member, np.zeros((NUMBERS, NUMBERS)))
     means = np.stack([(cell.embedded @ matrix).mean(axis=0) for cell in cells[:2]])
     plain = np.stack([cell.embedded.mean(axis=0) for cell in cells[:2]])
     sizes = [np.linalg.norm(rows[0] - rows[1]) for rows in (means, plain)]
@@ -221,3 +221,91 @@ def test_learning_landmarks_leaves_the_tail_alone(fit_tower):
     for name, layer in parts.items():
         same = all(map(np.array_equal, before[name], layer.get_weights()))
         assert same == (name == "tail0")
+
+
+# Cards
+
+
+@pytest.fixture(scope="module")
+def fit_tail():
+    import fit_tail
+
+    return fit_tail
+
+
+def test_what_a_card_changes_is_made_small(cells):
+    """Cards that move along one axis lose that axis in the first matrix."""
+    member = MEMBER.model_copy(update={"ridge": 0.01, "groups": 0.0, "tail_units": [NUMBERS]})
+    moves = np.zeros((NUMBERS, NUMBERS))
+    moves[0, 0] = 100.0
+    before, after = (
+        np.linalg.norm(linear_tail.whitening(cells, member, added)[0])
+        for added in (np.zeros_like(moves), moves)
+    )
+    assert after < 0.2 * before
+
+
+def test_a_strangers_card_is_compared_with_photos_of_others_only():
+    rng = np.random.default_rng(1)
+    everyone = people(np.repeat(["north", "south", "few"], [20, 20, 3]))
+    photos = rng.normal(size=(43, 4))
+    rows = np.array([0, 1, 2, 25, 42])
+    cards = (photos[rows], everyone.of(rows))  # the cards show what the photos do
+    found = strangers.card_likeness((photos, everyone), cards, 0.1, 5)
+    assert list(found) == ["north", "south"]
+    units = photos / np.linalg.norm(photos, axis=1, keepdims=True)
+    cosines = units[rows[:3]] @ units[:20].T
+    others = cosines[rows[:3, None] != np.arange(20)]
+    assert found["north"] == pytest.approx(np.sort(others)[-1 - int(0.1 * len(others))], abs=1e-6)
+
+
+def test_views_of_some_photos_keep_their_cards(fit_tail):
+    seen = fit_tail.Views(np.arange(5), np.array([40, 10, 30]), np.array([4, 1, 3]))
+    found = seen.of(np.array([True, False, False, True, True]))
+    assert found.photos.tolist() == [0, 3, 4]
+    assert found.cards.tolist() == [40, 30]
+    assert found.photos[found.rows].tolist() == [4, 3]
+
+
+def test_a_tail_is_fitted_to_photos_and_cards(fit_tail):
+    """Cards add an offset that the tail learns to overlook."""
+    rng = np.random.default_rng(1)
+    offset = 6 * np.eye(NUMBERS)[0]
+
+    def views(identities):
+        persons = rng.normal(size=(identities.max() + 1, NUMBERS))[identities]
+        photos = persons + 0.3 * rng.normal(size=persons.shape)
+        rows = np.arange(0, len(photos), 2)
+        cards = photos[rows] + offset * rng.random((len(rows), 1))
+        return fit_tail.Views(photos, cards, rows)
+
+    identities = np.repeat(np.arange(60), 5)
+    groups = np.repeat(["north", "several"], [200, 300])
+    of_people = np.concatenate([np.arange(200), 200 + identities])
+    known, foreign = views(identities), views(of_people)
+    everyone = people(groups, of_people)
+    tail = fit_tail.refit(ending(), (known, identities), (foreign, everyone), HOW, MEMBER)
+
+    def moved(end):
+        photos, cards = (
+            rows / np.linalg.norm(rows, axis=1, keepdims=True)
+            for rows in (end.embed(known.photos[known.rows]), end.embed(known.cards))
+        )
+        return (photos * cards).sum(axis=1).mean()
+
+    assert moved(tail) > moved(ending()) + 0.1
+    likeness = fit_tail.worst_likeness(tail, foreign, everyone, HOW)
+    assert list(likeness) == ["north"]
+    plain = strangers.likeness(np.tanh(tail.embed(foreign.photos)), everyone, HOW.fmr, HOW.least)
+    assert likeness["north"] >= plain["north"]
+
+
+def test_a_towers_tail_is_read_without_its_calibration(fit_tail):
+    sizes = network.Tower(2, [3], [4], 0.0, 0.0, "brain")
+    tower = network.build_tower((6, 6, 2), sizes, seed=1)
+    before = fit_tail.ending_of(tower)
+    maps = np.random.default_rng(1).normal(size=(3, 6, 6, 2)).astype(np.float32)
+    expected = tower.predict(maps, verbose=0)["tail"][:, :4]
+    tails = np.tanh(before.embed(before.read(maps)))
+    units = tails / np.linalg.norm(tails, axis=1, keepdims=True)
+    np.testing.assert_allclose(units, expected, atol=1e-5)

@@ -18,6 +18,7 @@ BACKDROPS = ((178, 34, 42), (38, 74, 158))  # red, blue
 # height. Its head is as large as a passport photo's.
 PORTRAIT_CROP = (19, 8, 140, 210)
 MILLIMETRES_PER_INCH = 25.4
+BLOTCH = 9.3  # millimetres from one worn place to the next
 
 
 def portrait(aligned: np.ndarray, backdrop: tuple[int, int, int]) -> np.ndarray:
@@ -39,14 +40,19 @@ def portrait(aligned: np.ndarray, backdrop: tuple[int, int, int]) -> np.ndarray:
 def draw_card(aligned: np.ndarray, rng: np.random.Generator, grey: bool) -> np.ndarray:
     """A new card with a face, uint8 RGB of SIZE, before anything happens to it."""
     card = _ground(rng)
+    left, top, width, height = (round(value * PIXELS) for value in PORTRAIT)
+    card[top : top + height, left : left + width] = draw_portrait(aligned, rng, grey)
+    _text(card, rng)
+    return card
+
+
+def draw_portrait(aligned: np.ndarray, rng: np.random.Generator, grey: bool) -> np.ndarray:
+    """The portrait as it is drawn on the card, uint8 RGB of PIXELS for each millimetre."""
     face = portrait(aligned, BACKDROPS[rng.integers(len(BACKDROPS))])
     if grey:
         face = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    left, top, width, height = (round(value * PIXELS) for value in PORTRAIT)
-    placed = cv2.resize(face, (width, height), interpolation=cv2.INTER_CUBIC)
-    card[top : top + height, left : left + width] = placed
-    _text(card, rng)
-    return card
+    size = tuple(round(value * PIXELS) for value in PORTRAIT[2:])
+    return cv2.resize(face, size, interpolation=cv2.INTER_CUBIC)
 
 
 def _ground(rng: np.random.Generator) -> np.ndarray:
@@ -75,42 +81,47 @@ def _text(card: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def printed(card: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> np.ndarray:
-    """A card as it leaves the printer: fewer dots, less colour and contrast, an uneven tone."""
+    """A card as it leaves the printer: fewer dots, less colour and contrast, an uneven tone.
+
+    `card` is a drawn card, uint8 RGB of SIZE, or a part of one of any size.
+    """
+    whole = card.shape[1::-1]
     scale = min(drawn.print_resolution / (PIXELS * MILLIMETRES_PER_INCH), 1)
-    size = tuple(max(round(n * scale), 1) for n in SIZE)
+    size = tuple(max(round(n * scale), 1) for n in whole)
     dots = cv2.resize(card, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     grey = dots @ np.array((0.299, 0.587, 0.114), np.float32)
     dots = grey[..., None] + drawn.saturation * (dots - grey[..., None])
     # The whitest white is the card's plastic, the blackest black a dark grey.
     dots = 232 - drawn.contrast * (232 - dots)
     dots += drawn.dots * rng.standard_normal(dots.shape, np.float32)
-    return cv2.resize(_rounded(dots), SIZE, interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(_rounded(dots), whole, interpolation=cv2.INTER_LINEAR)
 
 
 def laminated(card: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> np.ndarray:
-    """A printed card under its laminate, after some years in a wallet."""
+    """A printed card, or a part of one, under its laminate, after some years in a wallet."""
+    size = card.shape[1::-1]
     seen = card.astype(np.float32)
-    seen += drawn.wear * _blotches(rng)[..., None] * (240 - seen)
+    seen += drawn.wear * _blotches(size, rng)[..., None] * (240 - seen)
     seen += drawn.haze * (255 - seen)
     seen = _rounded(_with_sheen(seen, drawn.sheen, rng))
     for _ in range(round(drawn.scratches)):
-        ends = rng.integers(0, SIZE, (2, 2))
+        ends = rng.integers(0, size, (2, 2))
         light = int(rng.integers(180, 250))
         cv2.line(seen, *ends.tolist(), (light,) * 3, 1, cv2.LINE_AA)
     return seen
 
 
-def _blotches(rng: np.random.Generator) -> np.ndarray:
+def _blotches(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """Where a card is worn: smooth, 0 to 1, float32 (height, width)."""
-    coarse = rng.random((6, 9), np.float32)
-    smooth = cv2.resize(coarse, SIZE, interpolation=cv2.INTER_CUBIC)
+    coarse = rng.random([round(n / PIXELS / BLOTCH) for n in size[::-1]], np.float32)
+    smooth = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
     return np.clip(2 * smooth - 1, 0, 1)
 
 
 def _with_sheen(card: np.ndarray, most: float, rng: np.random.Generator) -> np.ndarray:
     """A hologram's coloured bands across the card, as bright as `most` of white at the most."""
     slope, place, width = rng.uniform(-1, 1), rng.uniform(0, WIDTH), rng.uniform(6, 18)
-    x, y = np.meshgrid(*(np.arange(n) / PIXELS for n in SIZE))
+    x, y = np.meshgrid(*(np.arange(n) / PIXELS for n in card.shape[1::-1]))
     across = x + slope * y - place
     bands = np.exp(-((across / width) ** 2))[..., None]
     colours = 0.5 + 0.5 * np.cos(across[..., None] / 3 + np.array((0, 2.1, 4.2)))

@@ -13,6 +13,7 @@ from faceverify.faces import alignment
 # A phone's main camera: 65 degrees across 4,000 pixels.
 FOCAL_PIXELS = 2000 / math.tan(math.radians(65 / 2))
 MARGIN = 8.0  # millimetres of the table around the card that stay in the photo
+UNIT_CORNERS = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
 
 
 def photographed_card(
@@ -37,8 +38,12 @@ def generator(seed: int, name: str) -> np.random.Generator:
 
 
 def photograph(made: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> bytes:
-    """A phone's photo of a card, uint8 RGB of card.SIZE, as a JPEG file."""
-    seen = _placed(made, drawn, rng)
+    """A phone's photo of a card, uint8 RGB of card.PIXELS for each millimetre, as a JPEG file."""
+    return taken(placed(made, drawn, rng)[0], drawn, rng)
+
+
+def taken(seen: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> bytes:
+    """The JPEG file that a phone makes of what its lens sees, uint8 RGB."""
     seen = _lit(seen, drawn, rng)
     if drawn.defocus > 0:
         seen = cv2.GaussianBlur(seen, (0, 0), drawn.defocus)
@@ -50,30 +55,45 @@ def photograph(made: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> byte
     return cv2.imencode(".jpg", cv2.cvtColor(seen, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
-def _placed(made: np.ndarray, drawn: Drawn, rng: np.random.Generator) -> np.ndarray:
-    """The card as the lens sees it, uint8 RGB: turned, tilted, on a table of one tone."""
-    corners = _corners(drawn, rng)
+def placed(
+    made: np.ndarray, drawn: Drawn, rng: np.random.Generator, margin: float = MARGIN
+) -> tuple[np.ndarray, np.ndarray]:
+    """The card as the lens sees it, uint8 RGB: turned, tilted, on a table of one tone.
+
+    `made` is a card of card.PIXELS for each millimetre, or a part of one, and `margin` what is
+    seen of the table around it, in millimetres. Also returns where its corners (left top, right
+    top, right bottom, left bottom) lie in the photo, (4, 2) in pixels.
+    """
+    whole = made.shape[1::-1]
+    corners = _corners(_millimetres(whole), drawn, rng)
     scale = FOCAL_PIXELS / drawn.distance
-    corners = corners - corners.min(axis=0) + MARGIN * scale
-    width, height = (int(n) for n in np.ceil(corners.max(axis=0) + MARGIN * scale))
-    source = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * card.SIZE - 0.5
+    corners = corners - corners.min(axis=0) + margin * scale
+    width, height = (int(n) for n in np.ceil(corners.max(axis=0) + margin * scale))
+    source = UNIT_CORNERS * whole - 0.5
     shrunk = scale / card.PIXELS
     if shrunk < 1:  # fine detail must not alias
-        size = tuple(max(round(n * shrunk), 1) for n in card.SIZE)
+        size = tuple(max(round(n * shrunk), 1) for n in whole)
         made = cv2.resize(made, size, interpolation=cv2.INTER_AREA)
-        source = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * size - 0.5
+        source = UNIT_CORNERS * size - 0.5
     inverse = cv2.getPerspectiveTransform(corners.astype(np.float32), source.astype(np.float32))
     tone, tint = rng.integers(60, 190), rng.integers(-25, 26, 3)
     table = tuple(int(level) for level in tone + tint)
     x, y = np.arange(width)[None, :], np.arange(height)[:, None]
     across, down, depth = (row[0] * x + row[1] * y + row[2] for row in inverse)
     maps = alignment.fixed_point_map(across / depth, down / depth)
-    return cv2.remap(made, *maps, cv2.INTER_LINEAR, borderValue=table)
+    return cv2.remap(made, *maps, cv2.INTER_LINEAR, borderValue=table), corners
 
 
-def _corners(drawn: Drawn, rng: np.random.Generator) -> np.ndarray:
-    """Where the lens sees the card's corners, (4, 2) in pixels around its middle."""
-    plane = (np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) - 0.5) * (card.WIDTH, card.HEIGHT)
+def _millimetres(size: tuple[int, int]) -> tuple[float, float]:
+    """The width and height of a card, or of a part of one, of so many pixels."""
+    if size == card.SIZE:
+        return card.WIDTH, card.HEIGHT
+    return size[0] / card.PIXELS, size[1] / card.PIXELS
+
+
+def _corners(size: tuple[float, float], drawn: Drawn, rng: np.random.Generator) -> np.ndarray:
+    """Where the lens sees the corners of a card of `size` millimetres, (4, 2), from its middle."""
+    plane = (UNIT_CORNERS - 0.5) * size
     roll = math.radians(drawn.roll) * rng.choice((-1, 1))
     turned = plane @ np.array([(math.cos(roll), math.sin(roll)), (-math.sin(roll), math.cos(roll))])
     tilt, axis = math.radians(drawn.tilt), rng.uniform(0, 2 * math.pi)
