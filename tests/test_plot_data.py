@@ -82,23 +82,26 @@ def test_decisions_count_all_four_kinds_also_where_there_are_none():
     assert plot_data.decisions(scores[:0], same[:0], 0.6).pairs.tolist() == [0] * 4
 
 
-def test_groups_have_a_row_for_each_rate_that_has_an_interval():
+def test_groups_have_a_row_for_each_rate_that_names_what_is_missing():
     scores, same = np.array([0.1, 0.9, 0.9, 0.2, 0.8]), np.array([1, 1, 1, 0, 0], bool)
     identities = np.array([[1, 1], [2, 2], [3, 3], [1, 2], [2, 3]])
     masks = {"all": np.ones(5, bool), "genuine": same, "none": np.zeros(5, bool)}
     masks["two people"] = np.array([1, 1, 0, 1, 0], bool)
     groups = metrics.group_error_rates(scores, same, identities, masks, 0.6, Resampling(100, 1))
     table = plot_data.group_rates(groups)
-    rows = [
-        tuple(row) for row in table[["group", "rate", "value", "pairs"]].itertuples(index=False)
+    assert list(zip(table.group, table.rate, table.pairs, strict=True)) == [
+        *zip(masks, ["FMR"] * 4, (2, 0, 0, 1), strict=True),
+        *zip(masks, ["FNMR"] * 4, (3, 3, 0, 2), strict=True),
     ]
-    assert rows == [
-        ("all", "FMR", 0.5, 2),
-        ("all", "FNMR", 0.666667, 3),
-        ("genuine", "FNMR", 0.666667, 3),
+    known = table[table.low.notna()]
+    assert list(zip(known.group, known.rate, known.value, strict=True)) == [
+        ("all", "FMR", 0.5),
+        ("all", "FNMR", 0.666667),
+        ("genuine", "FNMR", 0.666667),
     ]
-    assert (table.low <= table.value).all()
-    assert (table.value <= table.high).all()
+    assert (known.low <= known.value).all()
+    assert (known.value <= known.high).all()
+    assert table.value.isna().equals(table.pairs == 0)
     assert list(plot_data.group_rates({})) == list(table)
 
 

@@ -105,14 +105,13 @@ def decisions(scores: np.ndarray, same: np.ndarray, accept_threshold: float) -> 
 def group_rates(groups: Mapping[str, Mapping[str, float | int | None]]) -> pd.DataFrame:
     """Error rates by group: `group`, `rate` (FMR or FNMR), `value`, `low`, `high`, `pairs`.
 
-    `groups` is what `metrics.group_error_rates` gives. A rate without pairs, or of too few people
-    for an interval, has no row.
+    `groups` is what `metrics.group_error_rates` gives. A rate without pairs has no numbers, one of
+    too few people no interval: their rows name what is missing.
     """
     rows = [
-        (group, name.upper(), *numbers, found[kind])
+        (group, name.upper(), *(found[f"{name}{end}"] for end in ENDS), found[kind])
         for name, kind in (("fmr", "impostor"), ("fnmr", "genuine"))
         for group, found in groups.items()
-        if None not in (numbers := [found[f"{name}{end}"] for end in ENDS])
     ]
     return pd.DataFrame(rows, columns=["group", "rate", "value", "low", "high", "pairs"])
 
