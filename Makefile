@@ -5,11 +5,13 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # `make runs` shows the six figures of this model, and two on cards.
 MODEL ?= ensemble
 
-.PHONY: help demo test test-slow fuzz faults lint sample deps runs review drift card draw-cards bench audit-packages
+.PHONY: help demo test test-slow test-web web fuzz faults lint sample deps runs review drift card draw-cards bench audit-packages
 help:
 	@echo "make demo   build the sample data and run the whole pipeline"
 	@echo "make test   check the code and run the tests that take minutes together"
 	@echo "make test-slow          run the slower rest of the tests"
+	@echo "make test-web           try the page of web/ in Chromium"
+	@echo "make web    build that page into web/site, with the verifier of models/"
 	@echo "make fuzz   try ten thousand hostile files at every reader"
 	@echo "make faults kill every stage, fill its disk and more; see that \`dvc repro\` recovers"
 	@echo "make lint   check the code only"
@@ -77,6 +79,13 @@ test: lint sample
 
 test-slow: .venv/installed-dev sample
 	$(PYTEST) -m "slow and not faults and not fuzz"
+
+# Says by name what is missing for it: Node, Chromium, or the packages of web/package-lock.json.
+test-web: .venv/installed-dev sample
+	@BUNDLE="$(BUNDLE)" python web/tests/run.py
+
+web:
+	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run --silent build
 
 fuzz: .venv/installed-dev sample
 	python -m pytest -m fuzz tests/test_fuzz.py

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from faceverify.base import errors
 from faceverify.base.schema import Angle
+from faceverify.cards.effects import Effects
 from faceverify.runs import parameters
 from faceverify.runs.parameters import Count, Group, MemberName, Number, Seed, Share, Weight
 
@@ -20,6 +21,7 @@ MODEL = Path("model")
 TOWER = Path("tower")
 WEIGHTS = "inception_v3_mixed5_faces.weights.h5"
 HELD_OUT = Path("held_out.txt")
+PIPELINE = Path("../params.yaml")
 
 Side = Annotated[int, Field(ge=75, le=218)]  # pixels; InceptionV3 takes no less
 SetName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # a folder of data/
@@ -87,6 +89,26 @@ class Fitted(Group):
     seed: Seed
 
 
+class Quality(Group):
+    """Fitting of the quality network."""
+
+    photos: Count  # drawn of all to learn from ...
+    cards: Count  # ... and how many of them are put on a card
+    checked: Count  # photos and cards of other people that set the limit; held-out people's
+    cost: Annotated[Number, Field(gt=0, lt=1)]  # share of those that the limit may refuse
+    epochs: Count
+    batch_size: Count
+    lr: Positive
+    seed: Seed
+
+
+class Thresholds(Group):
+    """Which strangers say at which angles the shipped ensemble accepts them."""
+
+    photos: Count  # of each group, at most
+    seed: Seed
+
+
 class Recipe(Group):
     """The whole of `pretrain/params.yaml`."""
 
@@ -106,11 +128,18 @@ class Recipe(Group):
     members: Annotated[dict[MemberName, Member], Field(min_length=1)]
     fit: Fit
     fitted: Annotated[dict[MemberName, Fitted], Field(min_length=1)]
+    quality: Quality
+    thresholds: Thresholds
 
 
 def read() -> Recipe:
     """The parameters, checked; InputError names the first wrong one."""
     return parameters.read(Path("params.yaml"), Recipe)
+
+
+def card_effects() -> Effects:
+    """What happens to a card, as the pipeline's own parameters say."""
+    return parameters.read(PIPELINE, parameters.Parameters).card
 
 
 def tower_weights(member: str) -> str:

@@ -16,9 +16,11 @@ backend.start()
 import numpy as np
 
 from faceverify.base import files
+from faceverify.base.schema import Calibration
 from faceverify.data import tables
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.evaluation import (
+    calibration,
     card_condition,
     fairness,
     gallery,
@@ -29,12 +31,12 @@ from faceverify.evaluation import (
 )
 from faceverify.evaluation.bootstrap import Resampling
 from faceverify.evaluation.card_faces import Cards
-from faceverify.evaluation.judged_photos import Trials, load_pairs
+from faceverify.evaluation.judged_photos import Trials, load_pairs, member_outputs
 from faceverify.evaluation.report import ModelScores
 from faceverify.evaluation.summary import BASELINE, CARD, ENSEMBLE
 from faceverify.evaluation.verification import VerificationPairs
 from faceverify.faces import aligned_photos, dlib_descriptor
-from faceverify.model import store
+from faceverify.model import quality, store
 from faceverify.runs import environment, lock, members, parameters, rounding, script
 
 DATA, PREPARED, CACHE = Path("data"), Path("prepared"), Path(".cache")
@@ -52,8 +54,13 @@ def main() -> None:
     on_cards = card_condition.put_on_cards(
         photos, pairs["val"], cards_of(settings), CACHE, settings.workers
     )
+    on_cards = card_condition.without_doubtful(
+        on_cards, len(photos.names), quality.load(), settings.capture.min_quality
+    )
     trials = Trials(photos, on_cards.faces, pairs | {CARD: on_cards.pairs})
-    scores = score_models(trials, settings)
+    trained = {name: store.load(members.MODELS / name) for name in settings.members}
+    write_calibration(trained, trials, settings)
+    scores = score_models(trained, trials, settings)
     details = report_on(scores, trials, settings)
     details[ENSEMBLE]["refusals"] = {"cards": on_cards.cards, "reasons": on_cards.refusals}
     write_metrics(details)
@@ -67,18 +74,46 @@ def main() -> None:
 def cards_of(settings: parameters.Parameters) -> Cards:
     """What decides the cards, and what `verify` accepts of them."""
     landmark_model = DATA / settings.select.landmark_model
-    return Cards(settings.card, settings.seed, landmark_model, settings.capture)
+    return Cards(settings.card, settings.seed, DATA, landmark_model, settings.capture)
 
 
-def score_models(trials: Trials, settings: parameters.Parameters) -> dict[str, ModelScores]:
+def write_calibration(
+    trained: dict[str, store.TrainedModel], trials: Trials, settings: parameters.Parameters
+) -> None:
+    """Write the members' constants and the thresholds; fit them to training people if asked to."""
+    towers = {name: member.tower for name, member in trained.items()}
+    found = calibration.shipped(towers)
+    if settings.calibration == "fitted":
+        rows = np.unique(trials.pairs["train"].photos)
+        strangers = calibration.Strangers(trials.photos.identities[rows])
+
+        def tails(name: str) -> np.ndarray:
+            return member_outputs(trained[name], trials.photos, CACHE)[0][rows]
+
+        constants = {
+            name: strangers.fitted_constant(tails(name), settings.accept_threshold)
+            for name, constant in found.constants.items()
+            if constant is not None
+        }
+        calibration.set_constants(towers, found.constants | constants)
+        theta = sum(w * strangers.angles(tails(n)) for n, w in settings.ensemble_weights.items())
+        found = Calibration(
+            kind="fitted",
+            constants=found.constants | constants,
+            thresholds=calibration.thresholds(theta),
+        )
+    files.write_json(METRICS / "calibration.json", found.model_dump(), indent=2)
+
+
+def score_models(
+    trained: dict[str, store.TrainedModel], trials: Trials, settings: parameters.Parameters
+) -> dict[str, ModelScores]:
     """The scores of each member, of their ensemble and of dlib's descriptor."""
     thresholds = settings.threshold, settings.accept_threshold
     limits = LandmarkRange.load(PREPARED / "landmark_range.json")
     scores = {
-        name: report.member_scores(
-            store.load(members.MODELS / name), trials, limits, thresholds, CACHE
-        )
-        for name in settings.members
+        name: report.member_scores(member, trials, limits, thresholds, CACHE)
+        for name, member in trained.items()
     }
     scores[ENSEMBLE] = report.ensemble_scores(
         scores, settings.ensemble_weights, trials.pairs, thresholds
@@ -127,6 +162,7 @@ def write_metrics(details: dict[str, dict]) -> None:
         f"{summary.models_table(details)}\n\n"
         f"{summary.cards_said(**details[ENSEMBLE]['refusals'])}\n\n"
         f"{summary.cards_table(details)}\n\n"
+        f"{summary.threshold_said(details[ENSEMBLE])}\n\n"
         "The ensemble with other weights, chosen on training people, scored like the models:\n\n"
         f"{summary.weightings_table(details[ENSEMBLE]['weightings'])}\n"
     )

@@ -1,4 +1,4 @@
-"""Stage 5: the ensemble as one LiteRT file, beside it a JSON file with what an app must know."""
+"""Stage 5: the bundle for apps: the ensemble as one LiteRT file, its description, test vectors."""
 
 import argparse
 import hashlib
@@ -16,33 +16,37 @@ if __name__ == "__main__":
 backend.start()
 
 from faceverify.base import digests, files
+from faceverify.base.schema import Calibration, checked
+from faceverify.evaluation import calibration
 from faceverify.evaluation.judged_photos import load_pairs
 from faceverify.evaluation.parity import exported_thetas, member_thetas, parity_report
 from faceverify.evaluation.summary import ENSEMBLE
-from faceverify.faces import aligned_photos
-from faceverify.faces.alignment import CANONICAL_POINTS
-from faceverify.model import litert, store
+from faceverify.model import litert, quality, store
 from faceverify.runs import lock, members, parameters, script
-from faceverify.verify.verifier_file import FORMAT, Alignment, Network
+from faceverify.verify import bundle, face_networks, verifier_file
 
-DATA, PREPARED, MODELS = Path("data"), Path("prepared"), Path("models")
+PREPARED, MODELS = Path("prepared"), Path("models")
 CACHE, METRICS = Path(".cache"), Path("metrics")
-MODEL, DESCRIPTION = MODELS / "verifier.tflite", MODELS / "verifier.json"
+PHOTOS = Path("src/sample/vectors")  # of the test vectors
+NETWORKS = face_networks.paths(Path("data"))  # which find a face
 LICENCES = [
     "CelebA, whose photos the model or its brain is trained on, is for non-commercial research "
     "and may not be redistributed; the model carries the same limits.",
     "A MobileFaceNet brain's weights are published under the MIT licence; they were trained on "
     "MS-Celeb-1M, which its makers have withdrawn. The tail behind it was fitted on photo sets for "
     "non-commercial research.",
-    "The landmark model was trained on the iBUG 300-W data, whose licence excludes commercial use.",
+    "The members' landmarks are those of dlib's model, which was trained on the iBUG 300-W data, "
+    "whose licence excludes commercial use.",
+    "The face finder and the face mesh are MediaPipe's, by Google, under the Apache License 2.0.",
 ]
 
 
 def main() -> None:
-    """Convert the ensemble, check its theta against that of its models, and write both files."""
+    """Convert the ensemble, check its theta against that of its models, and write the bundle."""
     settings = parameters.load(Path("params.yaml"))
     lock.claim("export")
     judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)
+    face_networks.check(Path("data"))
     figures = read_metrics()
     trained = {
         name: store.load(members.MODELS / name)
@@ -50,19 +54,28 @@ def main() -> None:
         if weight
     }
     weights = [settings.ensemble[name] for name in trained]
-    exported = litert.convert(list(trained.values()), weights)
+    scaled = read_calibration(list(trained))
+    towers = {name: member.tower for name, member in trained.items()}
+    calibration.set_constants(towers, scaled.constants)
+    exported = litert.convert(list(trained.values()), weights, quality.load())
 
     expected = member_thetas(trained, judged, pairs["val"], CACHE)
-    found = exported_thetas(Network(exported), list(trained), judged, pairs["val"])
+    network = verifier_file.Network(exported)
+    found = exported_thetas(network, list(trained), judged, pairs["val"])
     expected[ENSEMBLE] = sum(settings.ensemble[name] * theta for name, theta in expected.items())
     parity = parity_report(expected, found, settings.accept_threshold)
-    description = describe(exported, trained, settings) | {"metrics": figures, "parity": parity}
-    with files.replacing(MODEL) as temporary:
-        temporary.write_bytes(exported)
-    files.write_json(DESCRIPTION, description, indent=2)
+    description = describe(exported, trained, settings) | {
+        "calibration": scaled.model_dump(),
+        "metrics": figures,
+        "parity": parity,
+    }
+    photos = {path.name: path.read_bytes() for path in files.folder_files(PHOTOS)}
+    networks = tuple(path.read_bytes() for path in NETWORKS)
+    bundle.write(MODELS, description, exported, networks, photos)
     files.write_json(METRICS / "export.json", parity | {"bytes": len(exported)}, indent=2)
     print(
-        f"{MODEL}: {len(exported) / 1e6:.1f} MB; theta of {parity['pairs']:,} pairs within "
+        f"{MODELS / bundle.MODEL}: {len(exported) / 1e6:.1f} MB; theta of "
+        f"{parity['pairs']:,} pairs within "
         f"{max(parity['max_delta_theta'].values()):.6f} radians of the float32 models"
     )
 
@@ -77,38 +90,44 @@ def read_metrics() -> dict[str, float | None]:
     return figures
 
 
+def read_calibration(names: list[str]) -> Calibration:
+    """The calibration that `evaluate` wrote, of these members."""
+    path = METRICS / "calibration.json"
+    try:
+        found = checked(Calibration, files.read_json(path), path)
+        constants = {name: found.constants[name] for name in names}
+    except (errors.InputError, KeyError) as error:
+        raise errors.MadeFileError(f"{path} is not that of the members: {error}") from None
+    return found.model_copy(update={"constants": constants})
+
+
 def is_figure(value: object) -> bool:
     """Whether a value is a number in [0, 1], or None for an undefined figure."""
     return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
+def named(file: Path) -> dict[str, Any]:
+    """A file's name, SHA-256 and size; see `verifier_file.NamedFile`."""
+    return {"file": file.name, "sha256": digests.digest(file), "bytes": file.stat().st_size}
+
+
 def describe(
     exported: bytes, trained: dict[str, store.TrainedModel], settings: parameters.Parameters
 ) -> dict[str, Any]:
-    """`verifier.json` without `metrics` and `parity`; see `verifier_file.VerifierDescription`."""
-    landmark_model = DATA / settings.select.landmark_model
+    """`verifier.json` without what was measured; see `verifier_file.VerifierDescription`."""
+    finder, mesh = map(named, NETWORKS)
     inputs = [path for name in trained for path in files.folder_files(members.MODELS / name)]
     return {
-        "format": FORMAT,
+        "format": verifier_file.FORMAT,
+        "version": "",
         "model": {
-            "file": MODEL.name,
+            "file": bundle.MODEL,
             "sha256": hashlib.sha256(exported).hexdigest(),
             "bytes": len(exported),
         },
-        "landmark_model": {
-            "file": landmark_model.name,
-            "sha256": digests.digest(landmark_model),
-            "bytes": landmark_model.stat().st_size,
-        },
-        "input": {
-            "aligned_width": aligned_photos.PHOTO_WIDTH,
-            "aligned_height": aligned_photos.PHOTO_HEIGHT,
-            "canvas_width": aligned_photos.CANVAS_SIZE,
-            "canvas_height": aligned_photos.CANVAS_SIZE,
-            "channels": "RGB",
-            "type": "uint8",
-            "alignment": dict(zip(Alignment.model_fields, CANONICAL_POINTS.tolist(), strict=True)),
-        },
+        "finder": finder,
+        "mesh": mesh,
+        "input": bundle.input_values(),
         "threshold": settings.accept_threshold,
         "members": [
             {

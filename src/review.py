@@ -32,14 +32,16 @@ def main() -> None:
     if not clean:
         parts.append("Changes that are not committed are no part of this report.")
     if run("git", "diff", "--name-only", base, HEAD):
+        made = lock_section() if clean else "Commit all changes to have this checked."
+        parts.append(conclusion(base, made))
         sections = {
-            "Parameters": parameters_section(base),
             "Metrics": metrics_section(base),
             "Metrics on cards": cards_section(base),
             "Groups": fairness_section(base),
+            "Parameters": parameters_section(base),
             "Data and models": data_section(base),
             "Plots": plots_section(base),
-            "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
+            "Up to date": made,
         }
         parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
     else:
@@ -62,33 +64,51 @@ def common_commit(base: str) -> str:
     return base if named else short(common)
 
 
+def conclusion(base: str, made: str) -> str:
+    """What a reviewer decides by: better, worse or within noise, in one sentence.
+
+    `made` is what `lock_section` says: figures of something else than what is committed are no
+    ground for a decision, which then stands beside the sentence.
+    """
+    changed = {
+        "": comparison.moves(*figures(base), summary.FIGURES),
+        " on cards": comparison.moves(*figures_on_cards(base), summary.CARD_FIGURES),
+    }
+    said = f"**{comparison.conclusion(changed)}**"
+    return f"{said}\n\n{made}" if made.startswith("**") else said
+
+
 def parameters_section(base: str) -> str:
-    """The parameters that differ, as DVC shows them."""
-    if not json.loads(run("dvc", "params", "diff", "--json", base, HEAD)):
-        return "No parameter differs."
-    return run("dvc", "params", "diff", "--md", base, HEAD)
+    """The parameters that differ, and which of them changed in the same way."""
+    difference = run("dvc", "params", "diff", "--json", base, HEAD)
+    return comparison.parameters_section(json.loads(difference))
 
 
 def metrics_section(base: str) -> str:
     """The figures that differ, each with what a reviewer should think of it."""
-    old, new = (parsed(rev, METRICS, json.loads, summary.FIGURES_BY_NAME) for rev in (base, HEAD))
+    old, new = figures(base)
     if old == new:
         return f"No figure differs in `{METRICS}`."
     return comparison.figures_table(old, new, summary.FIGURES)
 
 
+def figures(base: str) -> list[dict[str, summary.Figures]]:
+    """Each model's figures at the base and at HEAD."""
+    return [parsed(rev, METRICS, json.loads, summary.FIGURES_BY_NAME) for rev in (base, HEAD)]
+
+
 def cards_section(base: str) -> str:
     """The figures with the first photo on a card that differ; nothing where there are none."""
-    old, new = (figures_on_cards(rev) for rev in (base, HEAD))
+    old, new = figures_on_cards(base)
     if old == new:
         return f"No figure differs in `{CARDS}`." if new else ""
     return comparison.figures_table(old, new, summary.CARD_FIGURES)
 
 
-def figures_on_cards(rev: str) -> dict[str, summary.Figures]:
-    """Each model's figures on cards at a revision."""
-    found = parsed(rev, CARDS, json.loads, summary.CARD_FIGURES_BY_NAME)
-    return {model: figures[summary.CARD] for model, figures in found.items()}
+def figures_on_cards(base: str) -> list[dict[str, summary.Figures]]:
+    """Each model's figures on cards at the base and at HEAD."""
+    found = [parsed(rev, CARDS, json.loads, summary.CARD_FIGURES_BY_NAME) for rev in (base, HEAD)]
+    return [{model: on[summary.CARD] for model, on in side.items()} for side in found]
 
 
 def fairness_section(base: str) -> str:
@@ -118,7 +138,8 @@ def data_section(base: str) -> str:
     if not changed:
         return "No data and no model differs."
     folders = [path for path in changed if path.endswith("/") and path in old and path in new]
-    return "\n\n".join([comparison.data_table(old, new), *inside(base, folders, (old, new))])
+    text = "\n\n".join([comparison.data_table(old, new), *inside(base, folders, (old, new))])
+    return comparison.folded(f"What DVC keeps and differs: {len(changed)}", text)
 
 
 def inside(base: str, folders: list[str], sides: tuple[dict, dict]) -> list[str]:

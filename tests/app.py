@@ -1,7 +1,6 @@
 """An exported verifier in a folder, as an app has it."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -9,9 +8,10 @@ import keras
 import yaml
 
 from faceverify.base import digests
-from faceverify.faces.alignment import CANONICAL_POINTS
-from faceverify.model import litert, network, store
-from faceverify.verify.verifier_file import FORMAT, Alignment
+from faceverify.model import litert, network, quality, store
+from faceverify.verify import bundle
+from faceverify.verify.face_networks import paths
+from faceverify.verify.verifier_file import FORMAT
 from helpers import PREDICTOR, ROOT
 
 WEIGHTS = {"ja": 0.75, "mar": 0.25}
@@ -31,34 +31,37 @@ def make_app(folder: Path, sample: Path) -> Path:
         tower = network.build_tower(brain.output_shape[1:], sizes, seed)
         described = cut | {"brain_trainable": False} | sizes._asdict()
         members[name] = store.TrainedModel(brain, tower, described)
-    exported = litert.convert(list(members.values()), list(WEIGHTS.values()))
+    believing = quality.load(ROOT / quality.WEIGHTS)
+    exported = litert.convert(list(members.values()), list(WEIGHTS.values()), believing)
     (folder / "models").mkdir(parents=True)
     (folder / "data").mkdir()
-    shutil.copy(sample / PREDICTOR, folder / "data")
-    (folder / "models/verifier.tflite").write_bytes(exported)
-    description = describe(exported, folder / "data" / PREDICTOR, shipped["capture"])
-    (folder / "models/verifier.json").write_text(json.dumps(description))
+    shutil.copy(sample / PREDICTOR, folder / "data")  # for what is judged beside it
+    networks = paths(ROOT / "data")
+    description = describe(exported, networks, shipped["capture"])
+    photos = {path.name: path.read_bytes() for path in (ROOT / "src/sample/vectors").iterdir()}
+    photos = dict(sorted(photos.items()))
+    found_by = tuple(path.read_bytes() for path in networks)
+    bundle.write(folder / "models", description, exported, found_by, photos)
     keras.utils.clear_session(free_memory=False)
     return folder
 
 
-def describe(exported: bytes, predictor: Path, limits: dict) -> dict:
+def named(file: Path) -> dict:
+    """A file as a `verifier.json` names it."""
+    return {"file": file.name, "sha256": digests.digest(file), "bytes": file.stat().st_size}
+
+
+def describe(exported: bytes, networks: tuple[Path, Path], limits: dict) -> dict:
     """A `verifier.json` of an export that was not measured."""
     digest = hashlib.sha256(exported).hexdigest()
     return {
         "format": FORMAT,
         "model": {"file": "verifier.tflite", "sha256": digest, "bytes": len(exported)},
-        "landmark_model": {
-            "file": predictor.name,
-            "sha256": digests.digest(predictor),
-            "bytes": predictor.stat().st_size,
-        },
-        "input": {
-            "aligned_width": 178, "aligned_height": 218, "canvas_width": 218,
-            "canvas_height": 218, "channels": "RGB", "type": "uint8",
-            "alignment": dict(zip(Alignment.model_fields, CANONICAL_POINTS.tolist(), strict=True)),
-        },
+        "finder": named(networks[0]),
+        "mesh": named(networks[1]),
+        "input": bundle.input_values(),
         "threshold": 0.6,
+        "calibration": {"kind": "shipped", "constants": dict.fromkeys(WEIGHTS), "thresholds": []},
         "members": [{"name": n, "weight": w, "tail": 8} for n, w in WEIGHTS.items()],
         "capture": limits,
         "metrics": {},

@@ -55,7 +55,7 @@ def celeba() -> Path:
 
 @pytest.fixture(scope="session")
 def app_folder(tmp_path_factory, sample) -> Path:
-    """A folder with an exported verifier in models/ and the landmark model in data/."""
+    """A folder with an exported verifier in models/ and dlib's landmark model in data/."""
     from app import make_app  # TensorFlow, for the tests that want it
 
     return make_app(tmp_path_factory.mktemp("app"), sample)

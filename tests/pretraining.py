@@ -22,6 +22,8 @@ SCRIPTS = (
     "train_brain",
     "train_tower",
     "fit_tower",
+    "fit_quality",
+    "state_thresholds",
 )
 SHIPPED = yaml.safe_load((PRETRAIN / "params.yaml").read_text())
 SMALLEST = 91  # side of the smallest view whose features are large enough for the head

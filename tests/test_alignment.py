@@ -47,13 +47,14 @@ def unmapped(matrix, points):
 @pytest.mark.parametrize("known", SIMILARITIES)
 def test_a_known_similarity_is_recovered(known):
     matrix = similarity(*known)
-    face = face_with(unmapped(matrix, alignment.CANONICAL_POINTS))
-    np.testing.assert_allclose(alignment.alignment_matrix(face), matrix, atol=1e-8)
+    five = unmapped(matrix, alignment.CANONICAL_POINTS)
+    np.testing.assert_allclose(alignment.alignment_matrix(five), matrix, atol=1e-8)
+    assert alignment.residual(five, matrix) == pytest.approx(0, abs=1e-8)
 
 
 def test_the_five_points_are_the_eyes_the_nose_and_the_mouth():
     five = np.array([(70.0, 111), (108, 111), (89, 135), (73, 152), (105, 152)])
-    np.testing.assert_allclose(alignment.five_points(face_with(five)), five)
+    np.testing.assert_allclose(landmarks.five_points(face_with(five)), five)
 
 
 @pytest.mark.parametrize("known", SIMILARITIES)
@@ -61,7 +62,7 @@ def test_the_fit_is_the_nearest_of_all_similarities(known):
     rng = np.random.default_rng(3)
     noisy = alignment.CANONICAL_POINTS + rng.normal(0, 3, (5, 2))
     five = unmapped(similarity(*known), noisy)
-    matrix = alignment.alignment_matrix(face_with(five))
+    matrix = alignment.alignment_matrix(five)
 
     # Umeyama's closed form, by the singular values of the covariance.
     source, target = (p - p.mean(axis=0) for p in (five, alignment.CANONICAL_POINTS))
@@ -73,10 +74,23 @@ def test_the_fit_is_the_nearest_of_all_similarities(known):
 
 def test_a_mirrored_face_is_not_mirrored_back():
     flipped = alignment.CANONICAL_POINTS * (-1, 1) + (178, 0)
-    matrix = alignment.alignment_matrix(face_with(flipped))
+    matrix = alignment.alignment_matrix(flipped)
     linear = matrix[:, :2]
     assert np.linalg.det(linear) > 0
     np.testing.assert_allclose(linear @ linear.T, np.linalg.det(linear) * np.eye(2), atol=1e-9)
+
+
+def test_the_residual_is_the_root_mean_square_of_what_the_fit_leaves():
+    matrix = similarity(0.5, 0.3, 10, 20)
+    five = unmapped(matrix, alignment.CANONICAL_POINTS + np.array((3, 4)))
+    assert alignment.residual(five, matrix) == pytest.approx(5)
+
+
+@pytest.mark.parametrize("known", SIMILARITIES)
+@pytest.mark.parametrize("order", [[1, 0, 2, 4, 3], [1, 0, 2, 3, 4], [3, 4, 2, 0, 1]])
+def test_points_in_another_order_fit_badly(known, order):
+    five = unmapped(similarity(*known), alignment.CANONICAL_POINTS[order])
+    assert alignment.residual(five, alignment.alignment_matrix(five)) > 20
 
 
 def blob_photo(points, shape, radius):
@@ -96,7 +110,7 @@ def test_points_of_a_photo_land_on_the_canonical_positions(known):
     five = unmapped(matrix, alignment.CANONICAL_POINTS)
     moved = five - five.min(axis=0) + 40 / known[0]
     height, width = np.ceil(moved.max(axis=0) + 40 / known[0]).astype(int)[::-1]
-    found = alignment.alignment_matrix(face_with(moved))
+    found = alignment.alignment_matrix(moved)
     photo = blob_photo(moved, (height, width), 4 / known[0])
     aligned = alignment.align(photo, found).astype(float)
     y, x = np.mgrid[: aligned.shape[0], : aligned.shape[1]]

@@ -7,12 +7,13 @@ import zlib
 
 import cv2
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
 from faceverify.base.errors import UnusableError
 from faceverify.faces import aligned_photos
-from faceverify.verify import camera_photos
+from faceverify.verify import camera_photos, photo_headers
 from faceverify.verify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 from phone import encoded, phone_photo
 
@@ -28,6 +29,9 @@ STORED_AS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
+
+
+pillow_heif.register_heif_opener()  # for what the tests save
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,10 @@ def test_a_lossless_format_gives_the_same_pixels(photo, kind):
 @pytest.mark.parametrize(
     ("kind", "options"),
     [("JPEG", {"quality": 95}), ("JPEG", {"progressive": True}), ("WEBP", {"quality": 95}),
-     ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"})],
+     ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}),
+     ("HEIF", {"quality": 90}), ("HEIF", {"quality": 90, "tile_size": 128}),
+     ("AVIF", {"quality": 90}), ("JPEG2000", {}), ("JPEG2000", {"no_jp2": True}),
+     ("JPEG2000", {"irreversible": True, "tile_size": (128, 128)})],
     ids=str,
 )  # fmt: skip
 def test_a_lossy_or_packed_format_gives_nearly_the_same(photo, kind, options):
@@ -66,14 +73,14 @@ def test_a_lossy_or_packed_format_gives_nearly_the_same(photo, kind, options):
 
 
 @pytest.mark.parametrize("orientation", STORED_AS)
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIF", "AVIF"])
 def test_the_orientation_tag_is_applied(photo, kind, orientation):
     image = Image.fromarray(photo)
     if STORED_AS[orientation] is not None:
         image = image.transpose(STORED_AS[orientation])
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
-    found = camera_photos.decode(encoded(image, kind, exif=tags)).pixels
+    found = camera_photos.decode(encoded(image, kind, exif=tags.tobytes())).pixels
     assert found.shape == photo.shape
     assert far(found, photo) < 5
 
@@ -114,10 +121,27 @@ def test_what_is_transparent_becomes_white(photo):
     assert (found == 255).all()
 
 
-def test_of_several_frames_the_first_is_taken(photo):
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "HEIF"])
+def test_of_several_frames_the_first_is_taken(photo, kind):
     frames = [Image.fromarray(255 - photo)]
-    data = encoded(photo, "TIFF", save_all=True, append_images=frames)
-    np.testing.assert_array_equal(camera_photos.decode(data).pixels, photo)
+    data = encoded(photo, kind, save_all=True, append_images=frames)
+    assert far(camera_photos.decode(data).pixels, photo) < (5 if kind != "TIFF" else 0.01)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_jpeg_that_lost_only_its_end_marker_is_whole(photo, progressive, lost):
+    data = encoded(photo, progressive=progressive)
+    found = camera_photos.decode(data[:-lost])
+    np.testing.assert_array_equal(found.pixels, camera_photos.decode(data).pixels)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("lost", [4, 5, 8, 20])
+def test_a_jpeg_that_lost_pixels_too_is_cut_off(photo, progressive, lost):
+    rng = np.random.default_rng(0)
+    noisy = rng.integers(0, 256, photo.shape, np.uint8)
+    assert "cut off" in str(refused(encoded(noisy, progressive=progressive)[:-lost]))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +271,9 @@ def test_scans_of_a_thumbnail_and_of_what_is_behind_the_photo_do_not_count(photo
     np.testing.assert_array_equal(camera_photos.decode(large + many).pixels, expected)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF", "JPEG2000"]
+)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.97])
 def test_a_photo_that_is_cut_off_is_refused(photo, kind, share):
     data = encoded(photo, kind)
@@ -256,27 +282,117 @@ def test_a_photo_that_is_cut_off_is_refused(photo, kind, share):
     assert fault.code == "unreadable"
 
 
+ISO = b"\0\0\0\x18ftyp%b\0\0\0\0%b" + bytes(100)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
         (b"", "the file is empty"),
-        (b"hello", "not a JPEG, PNG, WebP, BMP or TIFF photo"),
-        (b"GIF89a" + bytes(100), "not a JPEG"),
-        (b"%PDF-1.7\n" + bytes(100), "not a JPEG"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not a JPEG"),
-        (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC"),
-        (b"\xff\xd8\xff" + bytes(100), "not a JPEG"),
+        (b"hello", "not a JPEG, PNG, WebP, HEIC, AVIF, JPEG 2000, GIF, BMP or TIFF photo"),
+        (b"%PDF-1.7\n" + bytes(100), "this is a PDF document"),
+        (b"\xff\x0a" + bytes(100), "this is a JPEG XL photo"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100), "this is a JPEG XL photo"),
+        (b"8BPS" + bytes(100), "this is a Photoshop file"),
+        (b"PK\3\4" + bytes(100), "this is an archive"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "this is an SVG drawing"),
+        (b"<!DOCTYPE html><html></html>", "this is a web page"),
+        (ISO % (b"isom", b"mp42mp41"), "this is a film"),
+        (ISO % (b"qt  ", b"qt  \0\0\0\0"), "this is a film"),
+        (ISO % (b"avis", b"avifmif1"), "this is a film"),
+        (ISO % (b"crx ", b"crx isom"), "this is a raw photo"),
+        (ISO % (b"heic", b"mif1heic"), "this kind of HEIC cannot be read"),
+        (ISO % (b"mif1", b"mif1heic"), "this kind of HEIC cannot be read"),
+        (ISO % (b"mif1", b"mif1avif"), "the AVIF is built abnormally"),
+        (b"\xff\xd8\xff" + bytes(100), "this kind of JPEG cannot be read"),
+        (b"GIF89a" + bytes(3), "this kind of GIF cannot be read"),
     ],
 )
-def test_what_is_no_photo_is_refused_with_advice(data, said):
+def test_what_is_no_photo_is_refused_by_name_and_with_advice(data, said):
     fault = refused(data)
     assert said in str(fault)
     assert ";" in str(fault)  # what to do
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_thirty_two_bits_a_channel_are_refused(photo, mode):
-    assert "32 bits" in str(refused(encoded(Image.fromarray(photo).convert(mode), "TIFF")))
+def test_no_bit_depth_is_claimed_of_a_kind_that_is_not_read(photo, mode):
+    fault = refused(encoded(Image.fromarray(photo).convert(mode), "TIFF"))
+    assert str(fault) == "this kind of TIFF cannot be read; send the photo as JPEG"
+
+
+def test_a_whole_bmp_of_a_kind_that_is_not_read_is_not_called_damaged():
+    masks = struct.pack("<IIII", 0xF00, 0xF0, 0xF, 0xF000)  # four bits a channel
+    header = struct.pack("<IiiHHIIiiII", 56, 8, 8, 1, 16, 3, 128, 0, 0, 0, 0) + masks
+    data = b"BM" + struct.pack("<IHHI", 14 + len(header) + 128, 0, 0, 14 + len(header)) + header
+    assert "this kind of BMP cannot be read" in str(refused(data + bytes(128)))
+
+
+def claimed(data: bytes, side: int) -> bytes:
+    """A photo in an ISO file whose header claims another size."""
+    place = data.index(b"ispe") + 8
+    return data[:place] + struct.pack(">II", side, side) + data[place + 8 :]
+
+
+@pytest.mark.parametrize(("kind", "side"), [("HEIF", 30_000), ("AVIF", 16_000)])
+def test_an_iso_file_that_claims_hundreds_of_megapixels_is_refused(photo, kind, side):
+    assert isinstance(refused(claimed(encoded(photo, kind), side)), TooManyPixelsError)
+
+
+def test_an_avif_that_hides_its_pixels_is_refused_by_its_header():
+    whole = encoded(Image.new("L", (12_000, 12_000)), "AVIF", speed=10)
+    assert "the AVIF is built abnormally" in str(refused(claimed(whole, 64)))
+
+
+def test_of_a_coded_picture_every_frame_counts(photo):
+    data = encoded(photo, "AVIF")
+    pixels = photo.shape[0] * photo.shape[1]
+    start = data.index(b"mdat") + 4
+    item = data[start:]
+    frame = item[item.index(b"\x32", 2) :]  # a frame with its length, behind the sequence's header
+    assert photo_headers._coded_pixels(item) == pixels
+    assert photo_headers._coded_pixels(item + frame * 9) == 10 * pixels
+
+
+@pytest.mark.parametrize(
+    "style",
+    [{"codeblock_size": (4, 4)}, {"precinct_size": (16, 16)}],
+    ids=str,
+)
+def test_a_jpeg_2000_of_tiny_parts_is_refused(photo, style):
+    assert "the JPEG 2000 is built abnormally" in str(refused(encoded(photo, "JPEG2000", **style)))
+
+
+def test_a_jpeg_2000_of_usual_parts_is_read(photo):
+    style = {"codeblock_size": (32, 32), "precinct_size": (128, 128), "quality_layers": [40, 20, 1]}
+    assert far(camera_photos.decode(encoded(photo, "JPEG2000", **style)).pixels, photo) < 3
+
+
+@pytest.mark.parametrize("marker", [0xFF52, 0xFF53])
+def test_a_tile_of_a_jpeg_2000_can_not_have_tiny_parts_of_its_own(photo, marker):
+    data = encoded(photo, "JPEG2000", no_jp2=True)
+    style = struct.pack(">BBBBB", 5, 0, 0, 0, 1)  # blocks of 4 x 4
+    style = struct.pack(">BBHB", 0, 0, 1, 1) + style if marker == 0xFF52 else b"\0\0" + style
+    place = data.index(b"\xff\x93")
+    data = data[:place] + struct.pack(">HH", marker, len(style) + 2) + style + data[place:]
+    assert "the JPEG 2000 is built abnormally" in str(refused(data))
+
+
+def test_a_jpeg_2000_of_endless_layers_is_refused(photo):
+    data = encoded(photo, "JPEG2000", no_jp2=True)
+    place = data.index(b"\xff\x52") + 6
+    data = data[:place] + struct.pack(">H", 65_535) + data[place + 2 :]
+    assert "the JPEG 2000 is built abnormally" in str(refused(data))
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("AVIF", 24), ("JPEG2000", 16)])
+def test_decoders_that_need_more_memory_have_limits_of_their_own(photo, kind, limit):
+    data = encoded(photo, kind)
+    if kind == "AVIF":
+        data = claimed(data, 4_900)
+    else:
+        place = data.index(b"ihdr") + 4
+        data = data[:place] + struct.pack(">II", 4_001, 4_000) + data[place + 8 :]
+    assert f"{limit} megapixels" in str(refused(data))
 
 
 def unreadable(path) -> str:

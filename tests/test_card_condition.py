@@ -13,7 +13,7 @@ from faceverify.cards.phone import photographed_card
 from faceverify.evaluation import card_condition, report, summary, verification
 from faceverify.evaluation.bootstrap import Resampling
 from faceverify.evaluation.card_condition import put_on_cards
-from faceverify.evaluation.card_faces import Cards, face_on_card
+from faceverify.evaluation.card_faces import Cards, face_on_card, networks
 from faceverify.evaluation.judged_photos import JudgedPhotos, Trials
 from faceverify.evaluation.metrics import NO_ANSWER, Thresholds
 from faceverify.evaluation.summary import CARD
@@ -56,7 +56,7 @@ def pairs(judged) -> VerificationPairs:
 def cards(sample) -> Cards:
     """The shipped cards and limits."""
     shipped = parameters.load(ROOT / "params.yaml")
-    return Cards(shipped.card, 2356, sample / PREDICTOR, shipped.capture)
+    return Cards(shipped.card, 2356, ROOT / "data", sample / PREDICTOR, shipped.capture)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_a_card_is_seen_as_verify_sees_a_users_photo(judged, cards):
         seen = face_on_card(judged.folder / name, name, cards)
         try:
             face = find_face(
-                camera_photos.decode(taken), cards.landmark_model, cards.limits, any_side=True
+                camera_photos.decode(taken), networks(cards.networks), cards.limits, any_side=True
             )
         except CaptureError as error:
             assert (seen.refusal, seen.aligned) == (error.code, b"")

@@ -12,6 +12,7 @@ FILES = [
     *sorted((ROOT / "src").rglob("*.py")),
     *sorted((ROOT / "pretrain").glob("*.py")),
     *sorted((ROOT / "benchmarks").glob("*.py")),
+    *sorted((ROOT / "web/tests").glob("*.py")),
 ]
 
 

@@ -79,6 +79,116 @@ def test_models_that_come_and_go_are_named():
     assert table == "New: eka.\n\nGone: mar.\n\n6 figures are unchanged."
 
 
+def moved(old, new):
+    return comparison.moves(old, new, FIGURES)
+
+
+def test_the_ensemble_comes_first_and_what_says_more_before_what_says_less():
+    old = {name: figures() for name in ("ja", "ensemble")}
+    new = {
+        "ja": figures(auc=(0.99, 0.001)),
+        "ensemble": figures(fmr=(0.81, 0.05), eer=(0.6, 0.05), fnmr=(None, 0), auc=(0.9, 0.05)),
+    }
+    found = [(move.model, move.figure) for move in moved(old, new)]
+    assert found == [("ensemble", name) for name in ("eer", "auc", "fmr", "fnmr")] + [("ja", "auc")]
+
+
+def test_how_much_a_change_says_is_its_size_in_widths_of_its_interval():
+    grown = {"auc": 0.2, "auc_low": 0.1, "auc_high": 0.7}
+    assert comparison.weight(grown, "auc") == pytest.approx(2)
+    shrunk = {"auc": -0.2, "auc_low": -0.7, "auc_high": 0.2}
+    assert comparison.weight(shrunk, "auc") == pytest.approx(0.5)
+    assert comparison.weight(dict.fromkeys(grown, 0.1), "auc") == np.inf
+    for nothing in (0, None):
+        assert comparison.weight(dict.fromkeys(grown, nothing), "auc") == 0
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ({}, "The ensemble is the same in all figures that both sides have."),
+        ({"auc": (0.99, 0.01)}, "The ensemble is better in auc."),
+        ({"auc": (0.5, 0.01)}, "The ensemble is worse in auc."),
+        (
+            {"fmr": (0.1, 0.01), "eer": (0.2, 0.01), "auc": (0.5, 0.05), "fnmr": (0.81, 0.05)},
+            "The ensemble is better in fmr and eer and worse in auc.",
+        ),
+        ({"accuracy": (0.82, 0.05)}, "The ensemble changed within noise, in accuracy."),
+        (
+            {"fmr": (None, 0), "auc": (0.99, 0.01)},
+            "The ensemble is better in auc; no interval has its fmr.",
+        ),
+        ({"fmr": (None, 0)}, "The ensemble cannot be judged; no interval has its fmr."),
+    ],
+)
+def test_one_sentence_says_better_worse_or_within_noise_and_in_what(others, said):
+    found = moved({"ensemble": figures()}, {"ensemble": figures(**others)})
+    assert comparison.conclusion({"": found}) == said
+
+
+def test_the_sentence_names_the_condition_and_the_members_that_changed_beyond_noise():
+    old = {name: figures() for name in ("ja", "alip", "mar", "ensemble")}
+    new = {
+        "ja": figures(auc=(0.81, 0.05)),
+        "alip": figures(auc=(0.3, 0.05)),
+        "mar": figures(auc=(0.2, 0.05), fmr=(0.2, 0.05)),
+        "ensemble": figures(auc=(0.2, 0.05)),
+    }
+    found = moved(old, new)
+    assert comparison.conclusion({"": [], " on cards": found}) == (
+        "The ensemble is worse in auc on cards; beyond noise also better mar and worse mar and "
+        "alip."
+    )
+    only_members = [move for move in found if move.model != "ensemble"]
+    assert comparison.conclusion({"": only_members}).startswith(
+        "The ensemble is the same in all figures that both sides have; beyond noise also better "
+    )
+
+
+def test_what_says_little_of_the_members_is_folded():
+    old = {name: figures() for name in ("ja", "ensemble")}
+    new = {"ja": figures(auc=(0.81, 0.05), fmr=(0.2, 0.05)), "ensemble": figures(eer=(0.81, 0.05))}
+    shown, hidden = comparison.figures_table(old, new, FIGURES).split("<details>")
+    assert [row[:2] for row in rows(shown)[2:]] == [["ensemble", "eer"], ["ja", "fmr"]]
+    assert shown.endswith("9 figures are unchanged.\n\n")
+    assert hidden.startswith("<summary>1 more within noise</summary>\n\n| model |")
+    assert [row[:2] for row in rows(hidden)[2:]] == [["ja", "auc"]]
+
+
+def test_parameters_that_changed_in_the_same_way_share_a_row():
+    halved = {"old": 64, "new": 32, "diff": -32}
+    changes = {
+        "model.head_filters": halved,
+        "members.ja.head_filters": halved,
+        "members.ja.tail_filters": halved,
+        "members.mar.head_filters": halved | {"new": 16},
+    }
+    text = comparison.parameters_section({"params.yaml": changes, "more.yaml": {"lr": halved}})
+    assert text.startswith("4 changes together: no figure speaks for one of them alone.\n\n| file ")
+    assert rows(text)[2:] == [
+        ["more.yaml", "lr", "64", "32"],
+        ["params.yaml", "members.ja.head_filters, model.head_filters", "64", "32"],
+        ["params.yaml", "members.ja.tail_filters", "64", "32"],
+        ["params.yaml", "members.mar.head_filters", "64", "16"],
+    ]
+
+
+def test_one_parameter_is_no_change_together_and_packages_are_folded():
+    one = {"params.yaml": {"lr": {"old": None, "new": 0.1}}}
+    table = (
+        "| file | parameter | before | after |\n| --- | --- | --- | --- |\n"
+        "| params.yaml | lr | - | 0.1 |"
+    )
+    assert comparison.parameters_section(one) == table
+    packages = {"packages.yaml": {name: {"old": "1.0", "new": "2.0"} for name in ("a.b", "c.b")}}
+    shown, hidden = comparison.parameters_section(one | packages).split("\n\n<details>")
+    assert shown == table
+    assert hidden.startswith("<summary>2 packages differ</summary>")
+    assert [row[1] for row in rows(hidden)[2:]] == ["a.b", "c.b"]
+    assert comparison.parameters_section(packages).startswith("No parameter differs.\n\n<details>")
+    assert comparison.parameters_section({}) == "No parameter differs."
+
+
 LOCK = {
     "stages": {
         "a": {

@@ -17,14 +17,16 @@ from ai_edge_litert import schema_py_generated as schema
 from faceverify.base import digests, files
 from faceverify.base.errors import InputError
 from faceverify.evaluation import parity
-from faceverify.model import features, litert, store
+from faceverify.model import features, litert, quality, store
 from faceverify.model.network import Tower, angle, build_brain, build_tower, join
 from faceverify.runs import parameters
 from faceverify.verify import verifier_file
-from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos, write_parameters
+from faceverify.verify.face_networks import paths
+from helpers import ROOT, error_line, run_script, sample_photos, write_parameters
 
 CUT = ("VGG16", "block1_pool", 64)
 SIZES = Tower(4, [8, 6], [7, 5], dropout=0.1, l2=0.01)
+QUALITY = quality.load(ROOT / quality.WEIGHTS)
 WEIGHTS = {"ja": 0.7, "mar": 0.1, "rai": 0.2}  # none of them is a float16 number
 
 
@@ -56,7 +58,7 @@ def members():
 
 @pytest.fixture(scope="module")
 def exported(members):
-    return litert.convert(list(members.values()), list(WEIGHTS.values()))
+    return litert.convert(list(members.values()), list(WEIGHTS.values()), QUALITY)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def angles(first, second):
 def test_a_calibrated_tail_is_exported_as_it_is(reads, canvases):
     made = made_member(4, reads=reads)
     made.tower.get_layer("calibration").constant.assign([1.7])
-    found = verifier_file.Network(litert.convert([made], [1.0])).embed(canvases)
+    found = verifier_file.Network(litert.convert([made], [1.0], QUALITY)).embed(canvases)[0]
     (expected,) = keras_tails({"ja": made}, canvases)
     assert found.shape == (11, made.tail_numbers) == (11, 6)
     np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -99,7 +101,7 @@ def test_a_calibrated_tail_is_exported_as_it_is(reads, canvases):
 
 
 def test_an_embedding_is_the_tails_of_the_members_in_their_order(members, network, canvases):
-    found = network.embed(canvases)
+    found = network.embed(canvases)[0]
     assert (found.shape, found.dtype) == ((11, 5 + 9 + 5), np.float32)
     expected = np.concatenate(keras_tails(members, canvases), axis=1)
     assert np.ptp(expected, axis=0).min() > 0.005
@@ -107,7 +109,7 @@ def test_an_embedding_is_the_tails_of_the_members_in_their_order(members, networ
 
 
 def test_theta_is_that_of_the_keras_models(members, network, canvases):
-    embeddings = network.embed(canvases)
+    embeddings = network.embed(canvases)[0]
     theta, by_member = network.compare(embeddings[:-1], embeddings[1:])
     tails = keras_tails(members, canvases)
     expected = np.stack([keras.ops.convert_to_numpy(angle(t[:-1], t[1:])) for t in tails], 1)
@@ -146,20 +148,20 @@ def test_special_vectors_have_the_angles_of_the_model(network, factors, expected
 
 
 def test_a_photo_has_one_embedding_whatever_is_beside_it(network, canvases):
-    together = network.embed(canvases)
-    alone = np.concatenate([network.embed(canvases[i : i + 1]) for i in range(len(canvases))])
+    together = network.embed(canvases)[0]
+    alone = np.concatenate([network.embed(canvases[i : i + 1])[0] for i in range(len(canvases))])
     np.testing.assert_allclose(alone, together, atol=1e-6)
-    assert network.embed(canvases[:0]).shape == (0, network.units)
+    assert network.embed(canvases[:0])[0].shape == (0, network.units)
     theta, by_member = network.compare(together[:0], together[:0])
     assert (theta.shape, by_member.shape) == ((0,), (0, 3))
 
 
 def test_several_threads_get_what_one_gets(network, canvases):
-    expected = network.embed(canvases)
+    expected = network.embed(canvases)[0]
     found = {}
 
     def work(i):
-        found[i] = network.embed(canvases[i:])
+        found[i] = network.embed(canvases[i:])[0]
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(6)]
     for thread in threads:
@@ -199,13 +201,36 @@ def test_a_shared_brain_is_stored_and_computed_once_and_an_own_one_kept(members)
     brain_bytes = 2 * sum(w.size for w in ja.brain.get_weights())
     tower_bytes = 2 * mar.tower.count_params()
     alone, shared, own = (
-        litert.convert(m, [1 / len(m)] * len(m)) for m in ([ja], [ja, mar], [ja, rai])
+        litert.convert(m, [1 / len(m)] * len(m), QUALITY) for m in ([ja], [ja, mar], [ja, rai])
     )
     assert len(alone) > brain_bytes
     assert len(shared) - len(alone) < tower_bytes + brain_bytes / 2
     assert len(own) - len(alone) > brain_bytes
-    # Two of a brain, one of each tower's head.
-    assert [convolutions(data) for data in (alone, shared, own)] == [3, 4, 6]
+    # Two of a brain, one of each tower's head, those of the quality network in two signatures.
+    believing = 2 * len(quality.FILTERS)
+    assert [convolutions(data) - believing for data in (alone, shared, own)] == [3, 4, 6]
+
+
+def test_no_shape_is_open_and_no_operation_is_beyond_litert(exported):
+    parsed = schema.ModelT.InitFromPackedBuf(exported, 0)
+    for graph in parsed.subgraphs:
+        for tensor in graph.tensors:
+            assert tensor.shapeSignature is None or min(tensor.shapeSignature) >= 0, tensor.name
+            assert tensor.shape is None or min(tensor.shape, default=1) >= 0, tensor.name
+    assert not [code.customCode for code in parsed.operatorCodes if code.customCode]
+    found = [(part.signatureKey.decode(), part.subgraphIndex) for part in parsed.signatureDefs]
+    # `embed` is what is run where no signature is named.
+    assert found == [("embed", 0), ("compare", 1), ("quality", 2)]
+    assert len(parsed.subgraphs[0].inputs) == 1
+    assert len(parsed.subgraphs[0].outputs) == 2
+
+
+def test_the_quality_is_that_of_its_network_in_both_signatures(network, exported, canvases):
+    expected = QUALITY.predict_on_batch(canvases.astype(np.float32))[:, 0]
+    _, found = network.embed(canvases)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    alone = verifier_file.Interpreter(model_content=exported).get_signature_runner("quality")
+    np.testing.assert_allclose(alone(photo=canvases[:1])["quality"], found[:1], atol=1e-6)
 
 
 # Parity
@@ -260,8 +285,12 @@ def before(tmp_path_factory, sample, members):
     (folder / "metrics").mkdir()
     figures = {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
     files.write_json(folder / "metrics/summary.json", {"ensemble": figures})
+    (folder / "pretrained").symlink_to(ROOT / "pretrained")
+    files.write_json(folder / "metrics/calibration.json", CALIBRATION)
     (folder / "data").mkdir()
-    (folder / "data" / PREDICTOR).write_bytes(b"a landmark model")
+    for file in paths(ROOT / "data"):
+        shutil.copy(file, folder / "data")
+    (folder / "src").symlink_to(ROOT / "src")
     return folder
 
 
@@ -269,7 +298,16 @@ PAIR_COLUMNS = (
     "pair", "label", "split", "first", "second",
     "first_identity", "second_identity", "first_source", "second_source",
 )  # fmt: skip
-OUTS = ("models/verifier.tflite", "models/verifier.json", "metrics/export.json")
+CALIBRATION = {
+    "kind": "shipped",
+    "constants": {"ja": None, "mar": None, "rai": None, "old": 1.5},
+    "thresholds": [{"fmr": 0.001, "threshold": 0.6}, {"fmr": 0.0001, "threshold": None}],
+}
+OUTS = (
+    "models/verifier.tflite", "models/verifier.json", "models/vectors.json", "models/vector-1.png",
+    "models/vector-2.png", "models/vector-3.png", "metrics/export.json",
+)  # fmt: skip
+IGNORED = shutil.ignore_patterns("verifier.*", "vector*", "export.json")
 
 
 @pytest.fixture(scope="module")
@@ -284,9 +322,9 @@ def after(before):
 
 @pytest.fixture
 def copied(after, tmp_path):
-    """A copy of the two files, to be damaged; gives verifier.json."""
-    for name in OUTS[:2]:
-        shutil.copy(after / name, tmp_path)
+    """A copy of what an app gets, to be damaged; gives verifier.json."""
+    for path in [*map(after.joinpath, OUTS[:2]), *paths(after / "models")]:
+        shutil.copy(path, tmp_path)
     return tmp_path / "verifier.json"
 
 
@@ -299,11 +337,14 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
         ("ja", 0.7, 5), ("mar", 0.1, 9), ("rai", 0.2, 5),
     ]  # fmt: skip
     assert description.threshold == 0.6
+    expected = CALIBRATION | {"constants": dict.fromkeys(WEIGHTS)}
+    assert description.calibration.model_dump() == expected
     assert description.capture == parameters.load(before / "params.yaml").capture
     assert description.metrics == {"accuracy": 0.8, "accuracy_low": 0.7, "accuracy_high": None}
-    named = description.landmark_model
-    assert (named.file, named.bytes) == (PREDICTOR, 16)
-    assert named.sha256 == digests.digest(after / "data" / PREDICTOR)
+    for named in (description.finder, description.mesh):
+        shipped = after / "data" / named.file
+        assert (after / "models" / named.file).read_bytes() == shipped.read_bytes()
+        assert (named.sha256, named.bytes) == (digests.digest(shipped), shipped.stat().st_size)
     assert set(description.inputs) == {
         f"models/members/{name}/{part}"
         for name in WEIGHTS
@@ -317,13 +358,13 @@ def test_the_stage_writes_the_file_and_what_is_known_of_it(before, after, export
     assert set(parity.max_delta_theta) == {*WEIGHTS, "ensemble"}
     assert 0 < max(parity.max_delta_theta.values()) <= parity.limit
     assert parity.changed_outside == 0
-    figures = json.loads((after / OUTS[2]).read_text())
+    figures = json.loads((after / OUTS[-1]).read_text())
     assert figures == parity.model_dump() | {"bytes": len(exported)}
 
 
 def test_members_that_do_not_bear_float16_end_the_stage_and_lose_nothing(after, tmp_path):
     folder = tmp_path / "copy"
-    shutil.copytree(after, folder)
+    shutil.copytree(after, folder, symlinks=True)
     spoilt = store.load(folder / "models/members/mar")
     values = spoilt.tower.get_weights()
     values[-4] = values[-4] * 1e-9  # tail0's kernel: too small for float16
@@ -343,12 +384,13 @@ def test_members_that_do_not_bear_float16_end_the_stage_and_lose_nothing(after, 
     ("missing", "said"),
     [
         ("metrics/summary.json", "metrics/summary.json is missing; run `dvc repro`"),
+        ("metrics/calibration.json", "metrics/calibration.json is missing"),
         ("models/members/mar/tower.weights.h5", "models/members/mar/tower.weights.h5 is missing"),
     ],
 )
 def test_a_missing_input_is_named(before, tmp_path, missing, said):
     folder = tmp_path / "copy"
-    shutil.copytree(before, folder, ignore=shutil.ignore_patterns("verifier.*", "export.json"))
+    shutil.copytree(before, folder, ignore=IGNORED, symlinks=True)
     (folder / missing).unlink()
     assert said in error_line(run_script("export.py", folder))
     assert not any((folder / name).exists() for name in OUTS)
@@ -421,8 +463,8 @@ def test_a_description_that_is_none_is_named(copied, text):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
-        ("format", "1"),
+        ("format", 1),
+        ("format", "2"),
         ("model.file", "../verifier.tflite"),
         ("model.sha256", "abc"),
         ("threshold", "much"),
@@ -430,9 +472,14 @@ def test_a_description_that_is_none_is_named(copied, text):
         ("colour", "red"),
         ("input.canvas_width", 178),
         ("input.channels", "BGR"),
+        ("input.mirroring", True),
+        ("input.points.nose_tip.mesh", []),
         ("input.alignment.nose_tip", [1]),
         ("capture.second_face", 2),
         ("capture.min_brightness", 300),
+        ("capture.min_quality", -0.1),
+        ("calibration.kind", "guessed"),
+        ("calibration.thresholds", [{"fmr": 2, "threshold": 0.6}]),
         ("members", []),
         ("members.0.tail", 6),
         ("members.1.name", "ja"),

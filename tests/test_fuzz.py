@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from faceverify.base import digests
-from helpers import PREDICTOR, ROOT, error_line, run_script
+from faceverify.verify.face_networks import FINDER
+from helpers import ROOT, error_line, run_script
 from hostile import yaml_bombs
 from readers.reader import readers_of
 
@@ -141,8 +142,8 @@ STAGES = {
         "verify", "models/verifier.tflite", lambda data: data[:-1] + FLIPPED,
         "verifier.tflite is not the file that verifier.json describes",
     ),
-    "a tampered landmark model": (
-        "verify", f"data/{PREDICTOR}", lambda data: data[:-1] + FLIPPED,
+    "a tampered face finder": (
+        "verify", f"models/{FINDER}", lambda data: data[:-1] + FLIPPED,
         "is not the file that verifier.json describes",
     ),
     "a photo that claims gigapixels": (

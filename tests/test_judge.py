@@ -37,7 +37,7 @@ REPORT = {"index.html", "report.json", "scores.csv"}
 
 @pytest.fixture(scope="module")
 def app(app_folder, sample, tmp_path_factory) -> Path:
-    """The app with dlib's descriptor model beside its landmark model."""
+    """The app with both of dlib's models."""
     folder = tmp_path_factory.mktemp("judged")
     shutil.copytree(app_folder, folder, dirs_exist_ok=True)
     shutil.copy(sample / dlib_descriptor.NETWORK, folder / "data")

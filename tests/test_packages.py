@@ -95,7 +95,7 @@ def test_the_package_asks_for_what_the_pipeline_needs():
 
 def test_verifying_imports_what_the_package_asks_for_and_nothing_else():
     modules = imported_by(ROOT / "src/faceverify/verify/command.py")
-    packages = metadata.packages_distributions() | {"dlib": ["dlib-bin"]}  # which names no module
+    packages = metadata.packages_distributions()
     outside = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
     found = {canonicalize_name(packages[name][0]) for name in outside - {"faceverify"}}
     # Not imported: ai-edge-litert asks for it without a limit.

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceverify.base.errors import InputError
 from faceverify.verify import pair_list
 from faceverify.verify.embedding_store import EmbeddingStore
-from faceverify.verify.verifier import Verifier
+from faceverify.verify.verifier import COPY, Verifier
 from helpers import ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
 
 HEADING = ["first", "second", "theta", "decision", "error"]
+EXPECTED = "pairs.csv, line 1: expected the columns first,second"
 PROGRESS = ".scores.tmp-progress"
 
 
@@ -76,7 +78,7 @@ def test_a_row_comes_for_each_row_in_the_same_order(verifier, folder):
         expected = verifier.compare(first, second)
         assert float(theta) == pytest.approx(expected.theta, abs=2e-5)
         assert decision == ("accept" if expected.accepted else "reject")
-        assert error == ""
+        assert error == (pair_list.COPIED if expected.copied else "")
     assert not (folder / PROGRESS).exists()
 
 
@@ -107,7 +109,7 @@ def test_whatever_happens_to_a_row_it_is_there_and_says_so(verifier, folder):
     assert errors[5] == "warning: both photos are one and the same file"
     assert errors[6].startswith("second: unreadable")
     assert "folder" in errors[7]
-    assert errors[8] == ""
+    assert errors[8] in ("", pair_list.COPIED)
     decided = [row[2] != "" and row[3] in ("accept", "reject") for row in found]
     assert decided == [False] * 5 + [True] + [False] * 2 + [True]
 
@@ -171,6 +173,14 @@ def test_a_byte_order_mark_and_blank_lines_do_no_harm(verifier, folder):
     assert Path("scores.csv").read_bytes().startswith(b"first,second,theta,decision,error\np0.jpg,")
 
 
+def test_a_copy_of_a_photo_is_told(verifier, folder):
+    photo = np.asarray(Image.open("p0.jpg"))
+    Path("copy.png").write_bytes(encoded(np.ascontiguousarray(np.rot90(photo)), "PNG"))
+    ((*_, decision, said), other) = score(verifier, [("copy.png", "p0.jpg"), ("p0.jpg", "p2.jpg")])
+    assert (decision, said) == ("accept", pair_list.COPIED)
+    assert float(other[2]) > COPY and not other[4]
+
+
 def test_an_empty_list_gives_an_empty_result(verifier, folder):
     assert score(verifier, []) == []
 
@@ -182,7 +192,7 @@ import os, signal, sys
 from pathlib import Path
 from faceverify.verify import pair_list
 from faceverify.verify.embedding_store import EmbeddingStore
-from faceverify.verify.verifier import Verifier
+from faceverify.verify.verifier import COPY, Verifier
 
 put, count = EmbeddingStore.put, 0
 
@@ -278,7 +288,7 @@ MEASURED = r"""
 import re, sys
 from pathlib import Path
 from faceverify.verify import pair_list
-from faceverify.verify.verifier import Verifier
+from faceverify.verify.verifier import COPY, Verifier
 
 verifier = Verifier.load(Path(sys.argv[1]) / "models/verifier.json")
 for name in ("few", "many"):
@@ -355,8 +365,19 @@ def test_the_command_scores_a_list(app_folder, folder):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "pairs.csv, line 1: expected the columns first,second"),
-        (b"a.jpg,b.jpg\n", "pairs.csv, line 1: expected the columns first,second"),
+        (b"", f"{EXPECTED}, and the file is empty"),
+        (b"a.jpg,b.jpg\n", f"{EXPECTED}, and found a.jpg"),
+        (
+            b"first;second\np0.jpg;p1.jpg\n",
+            "pairs.csv, line 1: expected the columns first,second, "
+            "with commas between the cells, and found semicolons; save it with commas",
+        ),
+        (
+            b"first\tsecond\np0.jpg\tp1.jpg\n",
+            "pairs.csv, line 1: expected the columns first,second, "
+            "with commas between the cells, and found tabs; save it with commas",
+        ),
+        ("first,second\np0.jpg,p1.jpg\n".encode("utf-16"), "pairs.csv is UTF-16 text; save it as"),
         (b"first,second,third\n", "pairs.csv, line 1: expected"),
         (b"first,second\np0.jpg,\xff\xfe.jpg\n", "pairs.csv is not UTF-8 text"),
         (b"first,second\np0.jpg," + b"a" * 140_000, "pairs.csv, line 2: over 16,384 characters"),

@@ -163,8 +163,10 @@ def test_shipped_files_have_the_same_keys():
         ("capture.min_sharpness", "sharp"),
         ("capture.min_brightness", 256),
         ("capture.max_brightness", True),
+        ("capture.min_quality", 1.5),
         ("capture.second_face", 1.1),
         ("capture.second_face", None),
+        ("capture.max_residual", 0),
         ("members", {}),
         ("members", ["ja"]),
         ("members.ja", None),
@@ -342,11 +344,13 @@ def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
     assert loaded["members"]["rai"]["l2"] == 1e-4
     assert loaded["evaluate"]["genuine_per_identity"] is None
     assert loaded["capture"] == {
-        "min_interocular": 24.0,
+        "min_interocular": 18.0,
         "min_sharpness": 0.42,
         "min_brightness": 35.0,
         "max_brightness": 215.0,
+        "min_quality": 0.5,
         "second_face": 0.6,
+        "max_residual": 16.0,
     }
 
 
@@ -363,7 +367,9 @@ def test_each_changed_value_is_the_one_that_is_loaded(tmp_path):
         "model.tail_reads": "neck", "model.tail_units": [7, 8], "evaluate.fmr_factor": 3.5,
         "evaluate.resamples": 222, "evaluate.genuine_per_identity": 4,
         "capture.min_interocular": 30.5,
+        "capture.min_quality": 0.25,
         "capture.min_brightness": 40, "capture.max_brightness": 200, "capture.second_face": 0.5,
+        "capture.max_residual": 12.5,
     }  # fmt: skip
     loaded = parameters.load(write_parameters(tmp_path, changes)).model_dump()
     before = parameters.load(write_parameters(tmp_path)).model_dump()

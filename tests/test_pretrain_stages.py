@@ -36,14 +36,16 @@ def test_a_stage_depends_on_its_script_and_the_modules_beside_it(name):
     assert own == modules_of(f"{name}.py")
     assert deps == sorted(deps)
     *params, packages = stage(name)["params"]
-    assert params == sorted(params)
+    own = [key for key in params if isinstance(key, str)]  # not those of the pipeline's file
+    assert own == sorted(own)
     assert packages["../packages.yaml"] == sorted(packages["../packages.yaml"])
     key = " ${key}" if name in ("train_tower", "fit_tower") else ""
     assert stage(name)["cmd"] == f"PYTHONPATH=../src python {name}.py{key}"
 
 
 def test_every_parameter_belongs_to_a_stage():
-    used = {key.split(".")[0] for name in SCRIPTS for key in stage(name)["params"][:-1]}
+    keys = [key for name in SCRIPTS for key in stage(name)["params"] if isinstance(key, str)]
+    used = {key.split(".")[0] for key in keys}
     assert used == set(SHIPPED) == set(recipe.Recipe.model_fields)
 
 

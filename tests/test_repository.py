@@ -21,6 +21,7 @@ OTHERS = (
     "drift",
     "make_sample",
     "model_card",
+    "plots_page",
     "review",
     "stage_deps",
     "verify",

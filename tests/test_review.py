@@ -117,8 +117,12 @@ def test_a_report_tells_of_parameters_metrics_data_plots_and_of_the_lock_file(br
     text = report(branch)
     head = branch.git("rev-parse", "--short", "HEAD").strip()
     assert text.startswith(f"# Review: {head} against main\n")
+    assert text.split("\n\n")[1] == (
+        "**The ensemble is the same in all figures that both sides have; beyond noise also "
+        "better ja and worse ja.**"
+    )
     found = sections(text)
-    assert list(found) == ["Parameters", "Metrics", "Data and models", "Plots", "Up to date"]
+    assert list(found) == ["Metrics", "Parameters", "Data and models", "Plots", "Up to date"]
     assert re.search(r"\| params.yaml \| alpha +\| 0.5 +\| 0.7 +\|", found["Parameters"])
     assert "| ja | auc | 0.500 [0.490, 0.510] | 0.700 [0.690, 0.710] | +0.200 " in found["Metrics"]
     assert found["Metrics"].count("▲ better") == found["Metrics"].count("▼ worse") == 3
@@ -161,9 +165,13 @@ def test_a_change_of_text_leaves_every_section_without_a_difference(branch):
 def test_results_of_other_parameters_are_said_to_be_so(branch):
     set_alpha(branch, 0.7)
     branch.commit("A change")
-    found = sections(report(branch))
+    text = report(branch)
+    found = sections(text)
     assert "not made with what is committed" in found["Up to date"]
     assert found["Up to date"].endswith("evaluate.")
+    _, said, below, *_ = text.split("\n\n")
+    assert said.startswith("**The ensemble is the same ")
+    assert below == found["Up to date"]
 
 
 def test_the_base_is_where_the_branch_left_it(branch):
@@ -289,7 +297,9 @@ def test_the_report_of_the_whole_pipeline_shows_no_face(clone, tmp_path):
     assert "while training" not in found["Plots"]
     assert found["Up to date"].endswith("what is out of date: export.")
     page = (changed.folder / ".cache/review/index.html").read_text()
-    assert not re.search(r"\.(png|jpg)|data:image|<img", text + page)
+    _, body = page.split("<body>\n")  # above it are Vega's own scripts
+    assert body.count("vegaEmbed(") > 4
+    assert not re.search(r"\.(png|jpg)|data:image|<img", text + body)
 
 
 # The workflow on GitHub
@@ -378,7 +388,9 @@ def test_figures_on_cards_have_a_section_of_their_own(branch):
     assert sections(report(branch))["Metrics on cards"] == "New: ja."
     branch.git("switch", "--quiet", "--create", "next")
     write_cards(branch, 0.2)
-    found = sections(report(branch, "change"))["Metrics on cards"]
+    text = report(branch, "change")
+    assert "; beyond noise also better ja and worse ja.**" in text
+    found = sections(text)["Metrics on cards"]
     assert "| ja | fnmr | 0.300 [0.290, 0.310] | 0.200 [0.190, 0.210] | -0.100 " in found
     # Less is better for no_answer, fmr and fnmr, more for auc and both TARs.
     assert found.count("▲ better") == found.count("▼ worse") == 3

@@ -120,7 +120,7 @@ def test_faces_lie_where_celeba_has_them(sample):
         points = landmarks.find_landmarks(
             aligned_photos.decode_aligned(path.read_bytes()), predictor
         )
-        offset = alignment.five_points(points) - alignment.CANONICAL_POINTS
+        offset = landmarks.five_points(points) - alignment.CANONICAL_POINTS
         # Single points of a turned head lie off, which no similarity transform mends; the best
         # one leaves no common offset.
         assert np.abs(offset.mean(axis=0)).max() < 4, path.name

@@ -205,7 +205,7 @@ def test_landmarks_lie_on_the_face_of_several_people(sample):
         photo = aligned_photos.decode_aligned((sample / "img_align_celeba" / names[0]).read_bytes())
         points = landmarks.find_landmarks(photo, sample / PREDICTOR)
         assert points.shape == (68, 2)
-        offset = np.abs(alignment.five_points(points) - alignment.CANONICAL_POINTS)
+        offset = np.abs(landmarks.five_points(points) - alignment.CANONICAL_POINTS)
         assert offset.max() < 12  # pixels of a 178 x 218 photo
 
 
@@ -606,5 +606,5 @@ def test_landmarks_lie_on_the_face_of_real_celeba_photos(sample, celeba):
     assert len(search.faces) == len(names)
     for face in search.faces:
         points = landmarks.unflatten(face.landmarks)
-        offset = np.abs(alignment.five_points(points) - alignment.CANONICAL_POINTS)
+        offset = np.abs(landmarks.five_points(points) - alignment.CANONICAL_POINTS)
         assert offset.max() < 12

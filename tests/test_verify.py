@@ -21,9 +21,17 @@ import faceverify
 import faceverify.__main__
 import verify
 from faceverify.base.errors import InputError
-from faceverify.verify.refusals import CaptureError, NoFaceError, UnreadablePhotoError
-from faceverify.verify.verifier import Embedding, Verifier
-from helpers import PREDICTOR, ROOT, error_line, run_script, sample_photos
+from faceverify.verify import face_networks
+from faceverify.verify.embedding import Embedding
+from faceverify.verify.refusals import (
+    CaptureError,
+    NoFaceError,
+    TooDarkError,
+    UnreadablePhotoError,
+    WrongPointsError,
+)
+from faceverify.verify.verifier import Verifier
+from helpers import ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
 
 
@@ -137,17 +145,116 @@ def test_several_threads_get_what_one_gets(verifier, people):
     assert [found[i] for i in range(9)] == expected * 3
 
 
-def test_the_landmark_model_may_lie_beside_it(app_folder, tmp_path):
-    for name in ("verifier.json", "verifier.tflite"):
-        shutil.copy(app_folder / "models" / name, tmp_path)
-    with pytest.raises(InputError, match=r"landmarks\.dat is missing; put dlib's landmark model"):
-        Verifier.load(tmp_path / "verifier.json")
-    place = tmp_path / PREDICTOR
-    place.write_bytes(b"another")
+def test_a_forked_process_has_threads_of_its_own(verifier, good):
+    expected = verifier.embed(good).vector  # the parent's threads run
+    child = os.fork()
+    if child == 0:
+        found = verifier.embed(good).vector
+        os._exit(0 if np.array_equal(found, expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+# Compares a photo with itself in a process of its own, and prints how many kilobytes it grew by
+# after the first calls. Each call comes from one thread, or from a thread that lives no longer.
+GROWTH = """
+import sys, threading
+from pathlib import Path
+from faceverify import Verifier
+
+verifier, photo = Verifier.load(sys.argv[1]), Path(sys.argv[2])
+kind, first, calls = sys.argv[3], *map(int, sys.argv[4:])
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1])
+
+def compare():
+    verifier.compare(photo, photo)
+
+for i in range(first + calls):
+    if i == first:
+        before = resident()
+    if kind == "one thread":
+        compare()
+    else:
+        thread = threading.Thread(target=compare)
+        thread.start()
+        thread.join()
+print(resident() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["one thread", "new threads"])
+def test_memory_does_not_grow_with_the_calls(app_folder, good, kind):
+    first, calls = 200, 1000
+    arguments = (app_folder / "models/verifier.json", good, kind, first, calls)
+    result = subprocess.run(
+        [sys.executable, "-c", GROWTH, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(result.stdout) < 1024  # at most 10 MB in 10,000 calls
+
+
+@pytest.mark.parametrize("name", [face_networks.FINDER, face_networks.MESH])
+def test_the_networks_that_find_a_face_lie_beside_it(app_folder, tmp_path, name):
+    folder = shutil.copytree(app_folder / "models", tmp_path / "models")
+    (folder / name).write_bytes((app_folder / "models/verifier.tflite").read_bytes())
     with pytest.raises(InputError, match=r"is not the file that verifier\.json describes"):
-        Verifier.load(tmp_path / "verifier.json")
-    shutil.copy(app_folder / "data" / PREDICTOR, place)
-    assert Verifier.load(tmp_path / "verifier.json").landmark_model == place
+        Verifier.load(folder / "verifier.json")
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=rf"{name} is missing; it belongs beside verifier\.json"):
+        Verifier.load(folder / "verifier.json")
+
+
+# A caller's own points
+
+
+def test_a_callers_own_points_give_what_the_own_search_gives(verifier, people):
+    photo = people[0][0]
+    found = verifier.embed(photo)
+    own = verifier.embed_points(photo, found.face.points)
+    np.testing.assert_array_equal(own.vector, found.vector)
+    assert own.digest == found.digest
+    np.testing.assert_array_equal(verifier.embed_aligned(found.face.aligned).vector, found.vector)
+
+
+def test_points_of_a_large_photo_are_in_its_own_pixels(verifier, people, tmp_path):
+    with Image.open(people[0][0]) as photo:
+        factor = 3000 / max(photo.size)
+        large = photo.resize(
+            [round(side * factor) for side in photo.size], Image.Resampling.BICUBIC
+        )
+    large.save(tmp_path / "large.png")
+    points = (verifier.embed(people[0][0]).face.points + 0.5) * factor - 0.5
+    own = verifier.embed_points(tmp_path / "large.png", points)
+    assert verifier.compare(own, people[0][0]).theta < 0.1
+    assert own.face.interocular == pytest.approx(np.linalg.norm(points[1] - points[0]))
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2, 4, 3], [1, 0, 2, 3, 4]])
+def test_points_with_left_and_right_swapped_are_refused(verifier, people, order):
+    points = verifier.embed(people[0][0]).face.points
+    with pytest.raises(WrongPointsError):
+        verifier.embed_points(people[0][0], points[order])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 7.0])
+def test_points_that_are_no_places_are_refused(verifier, people, value):
+    with pytest.raises(WrongPointsError):
+        verifier.embed_points(people[0][0], np.full((5, 2), value))
+    with pytest.raises(ValueError, match=r"points must be \(5, 2\), not \(68, 2\)"):
+        verifier.embed_points(people[0][0], np.zeros((68, 2)))
+
+
+def test_an_aligned_face_of_another_kind_is_refused(verifier, people):
+    aligned = verifier.embed(people[0][0]).face.aligned
+    for other in (aligned[:-1], aligned.astype(float), aligned[..., 0]):
+        with pytest.raises(ValueError, match="an aligned face must be uint8"):
+            verifier.embed_aligned(other)
+    with pytest.raises(TooDarkError):
+        verifier.embed_aligned(aligned // 10)
 
 
 def test_neither_tensorflow_nor_pandas_is_needed():
@@ -157,8 +264,8 @@ def test_neither_tensorflow_nor_pandas_is_needed():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     loaded = set(json.loads(result.stdout.replace("'", '"')))
-    assert {"ai_edge_litert", "cv2", "dlib"} <= loaded
-    assert not loaded & {"tensorflow", "keras", "pandas", "joblib", "dvc", "matplotlib"}
+    assert {"ai_edge_litert", "cv2"} <= loaded
+    assert not loaded & {"dlib", "tensorflow", "keras", "pandas", "joblib", "dvc", "matplotlib"}
 
 
 # The command
@@ -431,8 +538,7 @@ def checkout(app_folder, tmp_path_factory):
     copied = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(ROOT / "src", folder / "src", ignore=copied)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    for name in ("models", "data"):
-        (folder / name).symlink_to(app_folder / name)
+    (folder / "models").symlink_to(app_folder / "models")
     return folder
 
 

@@ -24,11 +24,22 @@ BELOW = {
     "evaluation": ("base", "faces", "cards", "data", "model", "verify"),
     "audit": ("base", "faces", "data"),
     "judge": ("base", "faces", "verify", "cards", "evaluation"),
+    "serve": ("base", "verify"),
     "runs": ("base", "faces", "cards", "data", "model", "evaluation", "audit", "verify"),
-    COMMAND: ("base", "verify", "judge"),
+    COMMAND: ("base", "verify", "judge", "serve"),
 }
 # What an app's backend installs has none of these.
-HEAVY = {"tensorflow", "keras", "dvc", "dvclive", "pandas", "joblib", "distributed", "scipy"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "dlib",
+    "dvc",
+    "dvclive",
+    "pandas",
+    "joblib",
+    "distributed",
+    "scipy",
+}
 PROJECT = re.compile(r"params\.yaml|dvc\.lock|dvc\.yaml|\bdvc\b|make_sample|make sample", re.I)
 
 
@@ -60,7 +71,7 @@ def order_faults(graph: dict[Path, set[Path]], library: Path) -> list[str]:
                 found.append(f"{name} imports the script {other.name}")
             elif (place := other.relative_to(library).parts[0]) not in (wing, *BELOW[wing]):
                 found.append(f"{name} imports {place}/{other.name}")
-    for module in (m for m in graph if m.parent.name == "verify"):
+    for module in (m for m in graph if m.parent.name in ("verify", "serve")):
         used, left = {module}, [module]
         while left:
             new = graph[left.pop()] - used
@@ -93,6 +104,7 @@ def test_the_wings_keep_their_rules():
         ("faces/landmarks", "import faceverify.data.tables", "faces/landmarks.py imports data"),
         ("verify/capture", "from faceverify.model import losses", "verify/capture.py imports mode"),
         ("verify/capture", "import tensorflow as tf", "verify/capture.py brings tensorflow"),
+        ("faces/alignment", "import dlib", "verify/capture.py brings dlib"),
         ("base/files", "def f():\n    import keras", "verify/verifier.py brings keras"),
         ("data/records", "from faceverify.evaluation import metrics", "data/records.py imports ev"),
         ("evaluation/metrics", "from faceverify.runs import lock", "evaluation/metrics.py imports"),

@@ -221,7 +221,7 @@ def test_the_export_runs_beside_its_models_and_is_cached_not_in_git(clone):
     loaded = verifier_file.load(clone.folder / "models/verifier.json")
     assert {member.name for member in loaded.description.members} == MEMBERS
     assert loaded.description.metrics == summary(clone)["ensemble"]
-    embedding = loaded.network.embed(np.zeros((1, 218, 218, 3), np.uint8))
+    embedding, _ = loaded.network.embed(np.zeros((1, 218, 218, 3), np.uint8))
     theta, by_member = loaded.network.compare(embedding, embedding)
     assert (theta, by_member.shape) == ([0], (1, len(MEMBERS)))
     tracked = clone.git("ls-files").splitlines()

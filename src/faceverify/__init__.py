@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from faceverify.base.errors import InputError
+    from faceverify.verify.embedding import Embedding
     from faceverify.verify.refusals import CaptureError
-    from faceverify.verify.verifier import Comparison, Embedding, Verifier
+    from faceverify.verify.verifier import Comparison, Nearest, Verifier
 
-__all__ = ["CaptureError", "Comparison", "Embedding", "InputError", "Verifier"]
+__all__ = ["CaptureError", "Comparison", "Embedding", "InputError", "Nearest", "Verifier"]
 __version__ = "1.0.0"
 
 _HOMES = {
     "CaptureError": "faceverify.verify.refusals",
     "Comparison": "faceverify.verify.verifier",
-    "Embedding": "faceverify.verify.verifier",
+    "Embedding": "faceverify.verify.embedding",
     "InputError": "faceverify.base.errors",
+    "Nearest": "faceverify.verify.verifier",
     "Verifier": "faceverify.verify.verifier",
 }
 

@@ -38,8 +38,12 @@ def pretraining_photos(folder: Path) -> Reader:
 
 @reader
 def photos_of_a_phone(folder: Path) -> Reader:
+    import pillow_heif
+
     from faceverify.verify import camera_photos
     from faceverify.verify.refusals import CaptureError
+
+    pillow_heif.register_heif_opener()  # for the seeds
 
     def read(path: Path) -> None:
         try:
@@ -54,9 +58,11 @@ def photos_of_a_phone(folder: Path) -> Reader:
         "JPEG": [{}, {"progressive": True}], "PNG": [{}], "WEBP": [{}, {"lossless": True}],
         "BMP": [{}], "TIFF": [{}, {"compression": "tiff_lzw"}, {"compression": "jpeg"},
                               {"compression": "tiff_adobe_deflate"}, {"compression": "packbits"}],
+        "GIF": [{}], "HEIF": [{}, {"tile_size": 64}], "AVIF": [{}, {"quality": 30}],
+        "JPEG2000": [{}, {"no_jp2": True, "tile_size": (64, 64)}],
     }  # fmt: skip
     seeds = [*encoded_photos(kinds), *encoded_photos({"PNG": [{}], "TIFF": [{}]}, "P")]
-    return Reader("photo.jpg", seeds, read, bombs=photo_bombs(seeds[:2]), share=2)
+    return Reader("photo.jpg", seeds, read, bombs=photo_bombs(seeds[:2]), share=3)
 
 
 # dlib's models

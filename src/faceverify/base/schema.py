@@ -68,21 +68,45 @@ class Capture(Group):
 
     `min_interocular`: least distance between the eye centres, in pixels of the photo as taken.
     `min_sharpness`: least `sharpness` of the aligned face. `min_brightness` and
-    `max_brightness`: range of its `brightness`. `second_face`: a further face counts when its
-    side is at least this share of the largest face's.
+    `max_brightness`: range of its `brightness`. `min_quality`: least quality that the model gives
+    it. `second_face`: a further face counts when its side is at least this share of the largest
+    face's. `max_residual`: most that the five points may be off in the aligned photo, see
+    `faces.alignment.residual`.
     """
 
     min_interocular: Annotated[Number, Field(ge=0, le=10_000)]
     min_sharpness: Annotated[Number, Field(ge=0, le=10)]
     min_brightness: Brightness
     max_brightness: Brightness
+    min_quality: Share
     second_face: Share
+    max_residual: Annotated[Number, Field(gt=0, le=1000)]
 
     @model_validator(mode="after")
     def _a_range(self) -> "Capture":
         if self.min_brightness >= self.max_brightness:
             raise ValueError("min_brightness must be below max_brightness")
         return self
+
+
+class OperatingPoint(Group):
+    """The angle below which a share `fmr` of different people lie; None where too few can say."""
+
+    fmr: Share
+    threshold: Angle | None
+
+
+class Calibration(Group):
+    """How the members' angles are scaled, and what stands beside the threshold.
+
+    `kind`: whether the constants come with the weights, or were fitted to the training people.
+    `constants`: see `model.network.Calibration`; None for a member without one. `thresholds`:
+    the ensemble's, on people of the same kind.
+    """
+
+    kind: Literal["shipped", "fitted"]
+    constants: dict[MemberName, Annotated[Number, Field(ge=0)] | None]
+    thresholds: list[OperatingPoint]
 
 
 def check(kind: object, values: object, where: str) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import cv2
 import joblib
+import keras
 import numpy as np
 from tqdm import tqdm
 
@@ -23,9 +24,12 @@ from faceverify.base.workers import results
 from faceverify.evaluation.card_faces import CardFace, Cards, face_on_card
 from faceverify.evaluation.judged_photos import JudgedPhotos
 from faceverify.evaluation.verification import NO_PHOTO, VerificationPairs
+from faceverify.model import features
+from faceverify.verify import face_networks
+from faceverify.verify.refusals import DoubtfulError
 
 # Change this when a card, or what is found on it, is another for the same photo.
-FORMAT = "1"
+FORMAT = "2"
 
 
 class CardPairs(NamedTuple):
@@ -67,12 +71,33 @@ def put_on_cards(
     return CardPairs(faces, pairs._replace(photos=photos), len(firsts), refusals)
 
 
+def without_doubtful(
+    found: CardPairs, photos: int, network: keras.Model, least: float
+) -> CardPairs:
+    """Refuse the faces on cards whose quality is below `least`, as `verify` does.
+
+    `photos` is the number of judged photos, whose rows come before those of the faces; `network`
+    that of `model.quality`.
+    """
+    values = [*features.run_photos(network, found.faces.names, found.faces.read), np.empty((0, 1))]
+    doubtful = np.concatenate(values)[:, 0] < least
+    rows = found.pairs.photos.copy()
+    there = np.flatnonzero(rows[:, 0] != NO_PHOTO)
+    rows[there[doubtful[rows[there, 0] - photos]], 0] = NO_PHOTO
+    refusals = found.refusals | {DoubtfulError.code: int(doubtful.sum())}
+    return found._replace(
+        pairs=found.pairs._replace(photos=rows),
+        refusals={code: refusals[code] for code in sorted(refusals) if refusals[code]},
+    )
+
+
 def _faces(
     judged: JudgedPhotos, rows: np.ndarray, cards: Cards, cache: Path, workers: str
 ) -> Iterator[CardFace]:
     """What is on the card of each photo, one after the other: from the cache where it is known."""
     made_by = f"{FORMAT} {cards.effects.model_dump_json()} {cards.limits.model_dump_json()}"
-    made_by += f" {cards.seed} {sha256(cards.landmark_model)} OpenCV {cv2.__version__}"
+    models = *face_networks.paths(cards.networks), cards.landmark_model
+    made_by += f" {cards.seed} {sha256(*models)} OpenCV {cv2.__version__}"
     file = cache / f"cards-{sha256(made_by)}.sqlite"
     cache.mkdir(parents=True, exist_ok=True)
     sources = [judged.sources[row] for row in rows]

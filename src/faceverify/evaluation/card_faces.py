@@ -1,5 +1,6 @@
 """The face on a photographed card, as `verify` finds it; work for many processes, see `workers`."""
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,9 +10,9 @@ from faceverify.base.schema import Capture
 from faceverify.cards import phone
 from faceverify.cards.effects import Effects
 from faceverify.faces.aligned_photos import decode_aligned, encode_png
-from faceverify.faces.alignment import alignment_matrix
+from faceverify.faces.dlib_descriptor import landmarks_of_aligned
 from faceverify.faces.landmarks import flatten
-from faceverify.verify import camera_photos
+from faceverify.verify import camera_photos, face_networks
 from faceverify.verify.capture import find_face
 from faceverify.verify.refusals import CaptureError
 
@@ -21,12 +22,13 @@ class Cards(NamedTuple):
 
     effects: Effects
     seed: int
-    landmark_model: Path  # dlib's 68-point model
+    networks: Path  # the folder of the two networks that find a face
+    landmark_model: Path  # dlib's 68-point model, for its descriptor
     limits: Capture
 
 
 class CardFace(NamedTuple):
-    """What `verify` found on a card: an aligned face and its landmarks, or why there is none."""
+    """What `verify` found on a card: an aligned face and dlib's landmarks, or why there is none."""
 
     refusal: str  # the code of a CaptureError, or empty
     aligned: bytes  # PNG
@@ -42,9 +44,16 @@ def face_on_card(photo: Path, source: str, cards: Cards) -> CardFace:
     seen = phone.photographed_card(printed, cards.effects, cards.seed, source)
     try:
         decoded = camera_photos.decode(seen)
-        face = find_face(decoded, cards.landmark_model, cards.limits, any_side=True)
+        face = find_face(decoded, networks(cards.networks), cards.limits, any_side=True)
     except CaptureError as error:
         return CardFace(error.code, b"", np.empty(0, np.int32))
-    matrix = alignment_matrix(face.points)
-    points = np.rint(face.points @ matrix[:, :2].T + matrix[:, 2]).astype(np.int32)
+    points = landmarks_of_aligned(face.aligned, cards.landmark_model)
     return CardFace("", encode_png(face.aligned), np.array(flatten(points), np.int32))
+
+
+@functools.cache
+def networks(folder: Path) -> face_networks.FaceNetworks:
+    """The networks that find a face, once per process; InputError for files that are others."""
+    face_networks.check(folder)
+    finder, mesh = (file.read_bytes() for file in face_networks.paths(folder))
+    return face_networks.FaceNetworks(face_networks.Finder(finder), face_networks.Mesh(mesh))

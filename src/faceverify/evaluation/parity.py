@@ -44,7 +44,7 @@ def exported_thetas(
         part = slice(start, start + size)
         batch = [judged.names[row] for row in rows[part]]
         canvases = features.canvases([judged.read(name) for name in batch], batch)
-        embeddings[part] = network.embed(canvases)
+        embeddings[part], _ = network.embed(canvases)
     first, second = places.reshape(pairs.photos.shape).T
     theta, by_member = network.compare(embeddings[first], embeddings[second])
     return dict(zip(members, by_member.T, strict=True)) | {ENSEMBLE: theta}

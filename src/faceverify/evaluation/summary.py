@@ -131,6 +131,17 @@ def cards_table(reports: Mapping[str, Mapping]) -> str:
     return markdown(["model", *CARD_FIGURES], rows)
 
 
+def threshold_said(report: Mapping) -> str:
+    """What a model's report says of the accepting threshold on the people at hand, in one line."""
+    photo, card = report["val"], report[CARD]
+    return (
+        f"At theta < {report['accept_threshold']:g} the ensemble accepts "
+        f"{interval(photo, 'fmr')} of these different people and refuses "
+        f"{interval(photo, 'fnmr')} of the same; with a card {interval(card, 'fmr')} and "
+        f"{interval(card, 'fnmr')}."
+    )
+
+
 def weightings_table(report: Mapping[str, Mapping]) -> str:
     """A Markdown table of `report.weightings`.
 

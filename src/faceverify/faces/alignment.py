@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 
-from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, resized
 
 # The five points of CelebA's aligned photos, (x, y) in pixels: the left and the right eye as a
@@ -13,34 +12,29 @@ CANONICAL_POINTS = np.array(
 )
 
 
-def five_points(points: np.ndarray) -> np.ndarray:
-    """Eye centres, nose tip and mouth corners, float (5, 2), of the 68 landmarks (68, 2)."""
-    return np.array(
-        [
-            points[landmarks.RIGHT_EYE].mean(axis=0),
-            points[landmarks.LEFT_EYE].mean(axis=0),
-            points[landmarks.NOSE_TIP],
-            points[landmarks.MOUTH_RIGHT],
-            points[landmarks.MOUTH_LEFT],
-        ]
-    )
-
-
 def alignment_matrix(points: np.ndarray) -> np.ndarray:
     """The similarity transform, float (2, 3), from photo pixels to pixels of the aligned photo.
 
-    `points` are a face's 68 landmarks, (68, 2), in pixels of the photo. Of all rotations, scales
-    and shifts (no mirror) it has the least squared distance of the five points from
-    CANONICAL_POINTS.
+    `points` are a face's five points, (5, 2), in pixels of the photo. Of all rotations, scales
+    and shifts (no mirror) it has the least squared distance of the points from CANONICAL_POINTS.
     """
     # x' = a x - b y + c, y' = b x + a y + d is linear in (a, b, c, d).
-    source = five_points(points)
-    x, y, one, zero = *source.T, np.ones(len(source)), np.zeros(len(source))
+    x, y, one, zero = *points.T, np.ones(len(points)), np.zeros(len(points))
     equations = np.concatenate(
         [np.stack([x, -y, one, zero], axis=1), np.stack([y, x, zero, one], axis=1)]
     )
     a, b, c, d = np.linalg.lstsq(equations, CANONICAL_POINTS.T.reshape(-1), rcond=None)[0]
     return np.array([(a, -b, c), (b, a, d)])
+
+
+def residual(points: np.ndarray, matrix: np.ndarray) -> float:
+    """How far five points (5, 2) are from CANONICAL_POINTS after `matrix`, in pixels.
+
+    It is the root of the mean squared distance. Points that are not a face's, or are in another
+    order, fit badly.
+    """
+    moved = points @ matrix[:, :2].T + matrix[:, 2]
+    return float(np.sqrt(((moved - CANONICAL_POINTS) ** 2).sum(axis=1).mean()))
 
 
 def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -15,12 +15,14 @@ from faceverify.base.digests import check_digest
 from faceverify.base.errors import GivenFileError
 from faceverify.base.workers import LOCAL, results
 from faceverify.faces.aligned_photos import decode_aligned
-from faceverify.faces.landmarks import unflatten
+from faceverify.faces.landmarks import find_landmarks, unflatten
 
 # dlib's own threshold on the Euclidean distance of two descriptors;
 # http://blog.dlib.net/2017/02/high-quality-face-recognition-with-deep.html
 THRESHOLD = 0.6
 NUMBERS = 128  # of a descriptor
+# About dlib's box of the face in an aligned photo.
+_FACE_BOX = dlib.rectangle(38, 75, 138, 175)
 # The file of the network in data/, as dlib publishes it, and its SHA-256.
 NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
 PUBLISHED = "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30"
@@ -63,6 +65,11 @@ def describe(photo: np.ndarray, landmarks: np.ndarray, model_file: Path) -> np.n
     whole = dlib.rectangle(0, 0, photo.shape[1] - 1, photo.shape[0] - 1)
     shape = dlib.full_object_detection(whole, points)
     return np.array(_model(model_file).compute_face_descriptor(photo, shape), np.float32)
+
+
+def landmarks_of_aligned(photo: np.ndarray, predictor_file: Path) -> np.ndarray:
+    """dlib's 68 landmarks, int (68, 2), of an aligned photo, uint8 RGB (218, 178, 3)."""
+    return find_landmarks(photo, predictor_file, _FACE_BOX)
 
 
 def check_network(file: Path) -> None:

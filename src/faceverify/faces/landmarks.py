@@ -76,6 +76,19 @@ def unflatten(numbers: np.ndarray) -> np.ndarray:
     return np.moveaxis(numbers.reshape(*numbers.shape[:-1], 2, POINTS), -2, -1)
 
 
+def five_points(points: np.ndarray) -> np.ndarray:
+    """Eye centres, nose tip and mouth corners, float (5, 2), of the 68 landmarks (68, 2)."""
+    return np.array(
+        [
+            points[RIGHT_EYE].mean(axis=0),
+            points[LEFT_EYE].mean(axis=0),
+            points[NOSE_TIP],
+            points[MOUTH_RIGHT],
+            points[MOUTH_LEFT],
+        ]
+    )
+
+
 def interocular_distance(points: np.ndarray) -> np.ndarray:
     """Distance between the outer eye corners of points (..., 68, 2), which 300-W normalises by."""
     right, left = OUTER_EYE_CORNERS

@@ -5,7 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from faceverify.base.errors import InputError
-from faceverify.verify.command import VERIFIER, load_verifier
+from faceverify.verify.command import VERIFIER, load_verifier, verifier_path
 
 JUDGED = 0  # the exit code
 _DLIB = "dlib"
@@ -65,9 +65,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"judging needs the package {error.name}; install faceverify with [pipeline]"
         ) from None
+    path = verifier_path(arguments.verifier)
+    beside = path.parent if arguments.beside == _DLIB else None
     request = judging.Request(
         arguments.pairs, arguments.different_people, arguments.photos, arguments.groups,
-        arguments.draw, arguments.card, arguments.beside == _DLIB, arguments.wrong_labels, fmr,
+        arguments.draw, arguments.card, beside, arguments.wrong_labels, fmr,
         arguments.out,
     )  # fmt: skip
     found = judging.judge(request, load_verifier(arguments.verifier))

@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from faceverify.base import digests, files
 from faceverify.base.errors import GivenFileError, InputError
-from faceverify.faces import dlib_descriptor
+from faceverify.faces import dlib_descriptor, landmarks
 from faceverify.judge import different_people, lists, page, report, scoring
 from faceverify.judge.card_effects import EFFECTS
 from faceverify.judge.figures import ALL
 from faceverify.judge.labelled_pairs import LabelledPairs
 from faceverify.judge.report import Question
 from faceverify.judge.scoring import Scores
-from faceverify.judge.subject import CardPrinter, Subject
+from faceverify.judge.subject import CardPrinter, DlibModels, Subject
 from faceverify.verify.refusals import CaptureError
 from faceverify.verify.verifier import SLOTS, Verifier
 
@@ -42,7 +42,7 @@ class Request(NamedTuple):
     groups: Path | None
     draw: int | None
     card: bool
-    beside: bool
+    beside: Path | None  # the folder of a verifier.json, where dlib's models are looked for
     wrong_labels: Path | None
     fmr: Fraction | None
     out: Path
@@ -104,14 +104,21 @@ def _read(request: Request) -> LabelledPairs:
 
 def _subject(request: Request, verifier: Verifier, folder: Path) -> Subject:
     printer = CardPrinter(EFFECTS, SEED, folder) if request.card else None
-    model = None
-    if request.beside:
-        model = verifier.landmark_model.with_name(dlib_descriptor.NETWORK)
-        try:
-            dlib_descriptor.check_network(model)
-        except GivenFileError as error:
-            raise InputError(f"--beside dlib: {error}; put dlib's published file there") from None
-    return Subject(verifier, printer, model)
+    dlib = request.beside and _dlib_models(request.beside)
+    return Subject(verifier, printer, dlib)
+
+
+def _dlib_models(folder: Path) -> DlibModels:
+    """dlib's two models, beside a verifier.json or in the data of its project."""
+    places = folder, folder.parent / "data"
+    place = next((place for place in places if (place / landmarks.PREDICTOR).is_file()), places[0])
+    models = DlibModels(place / landmarks.PREDICTOR, place / dlib_descriptor.NETWORK)
+    try:
+        landmarks.check_predictor(models.predictor)
+        dlib_descriptor.check_network(models.network)
+    except GivenFileError as error:
+        raise InputError(f"--beside dlib: {error}; put dlib's published file there") from None
+    return models
 
 
 def _scores(subject: Subject, pairs: LabelledPairs, work: Path, out: Path) -> tuple[str, Scores]:

@@ -77,7 +77,7 @@ def score(subject: Subject, list_file: Path, out: Path) -> Scores:
     pair_list.score(subject, list_file, out, subject.description.threshold)
     found = _read_scored(out)
     out.unlink()
-    if subject.descriptor_model is None:
+    if subject.dlib is None:
         return found
     distance = np.full(len(found.theta), np.nan)
     # The network compares the pairs that have an answer, in the order of the list.

@@ -12,13 +12,14 @@ from faceverify.cards.phone import photographed_card
 from faceverify.faces import dlib_descriptor
 from faceverify.verify import camera_photos
 from faceverify.verify.capture import find_face
+from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError
-from faceverify.verify.verifier import Embedding, Verifier
+from faceverify.verify.verifier import Verifier
 from faceverify.verify.verifier_file import Network
 
 # A turn all the way round: the face is upright, yet was not found in the photo as it is.
 FULL_TURN = 4
-# dlib's network keeps its state in itself.
+# dlib's detector and network keep their state in themselves.
 _describing = threading.Lock()
 
 
@@ -33,6 +34,13 @@ class CardPrinter(NamedTuple):
     folder: Path
 
 
+class DlibModels(NamedTuple):
+    """The files of dlib's landmark model and of its face descriptor network."""
+
+    predictor: Path
+    network: Path
+
+
 class NoCardError(CaptureError):
     """The photo has no face that could be printed on a card."""
 
@@ -43,20 +51,20 @@ class Subject(Verifier):
     """A verifier for a list of pairs; compares `distances` beside its angles where wanted."""
 
     def __init__(
-        self, verifier: Verifier, printer: CardPrinter | None, descriptor_model: Path | None
+        self, verifier: Verifier, printer: CardPrinter | None, dlib: DlibModels | None
     ) -> None:
-        """Judge `verifier`: with cards by `printer`, and beside dlib's model where it is named."""
+        """Judge `verifier`: with cards by `printer`, and beside dlib where its models are named."""
         network = verifier.network
-        if descriptor_model is not None:
+        if dlib is not None:
             network = _NetworkBeside(network)
-        super().__init__(verifier.description, network, verifier.landmark_model)
+        super().__init__(verifier.description, network, verifier.faces)
         self.printer = printer
-        self.descriptor_model = descriptor_model
+        self.dlib = dlib
 
     def settings(self) -> str:
         """All that scores depend on beside the photos: verifier, cards, and what is beside it."""
         printer = self.printer and (self.printer.effects.model_dump_json(), self.printer.seed)
-        beside = self.descriptor_model is not None
+        beside = self.dlib is not None
         return repr((self.description.model_dump_json(), printer, beside))
 
     def embed(
@@ -71,12 +79,12 @@ class Subject(Verifier):
         seen = self._as_seen(own, str(photo), any_side)
         found = super().embed(seen, any_side=any_side, allow_several=allow_several)
         face, vector = found.face, found.vector
-        if self.descriptor_model is not None:
-            vector = np.concatenate([vector, self._descriptor(seen, found)])
+        if self.dlib is not None:
+            vector = np.concatenate([vector, self._descriptor(face.aligned)])
         if seen is not own:
             # The same photo in the other slot is another picture.
             face = face._replace(turns=face.turns + FULL_TURN)
-        return Embedding(vector, face, hashlib.sha256(own).hexdigest())
+        return found._replace(vector=vector, face=face, digest=hashlib.sha256(own).hexdigest())
 
     def aligned(self, photo: str, *, first: bool) -> np.ndarray:
         """The face of a first or second photo as the network sees it, uint8 RGB (218, 178, 3).
@@ -86,7 +94,7 @@ class Subject(Verifier):
         seen = self._as_seen(camera_photos.read_bytes(Path(photo)), photo, first)
         limits = self.description.capture
         decoded = camera_photos.decode(seen)
-        return find_face(decoded, self.landmark_model, limits, any_side=first).aligned
+        return find_face(decoded, self.faces, limits, any_side=first).aligned
 
     def _as_seen(self, data: bytes, photo: str, first: bool) -> bytes:
         """The file that the verifier gets: the photo's own, or a photo of a card."""
@@ -94,19 +102,16 @@ class Subject(Verifier):
             return data
         try:
             limits = self.description.capture
-            face = find_face(camera_photos.decode(data), self.landmark_model, limits)
+            face = find_face(camera_photos.decode(data), self.faces, limits)
         except CaptureError as error:
             raise NoCardError(f"no card can be made of the photo: {error}") from None
         name = Path(photo).relative_to(self.printer.folder).as_posix()
         return photographed_card(face.aligned, self.printer.effects, self.printer.seed, name)
 
-    def _descriptor(self, seen: bytes, found: Embedding) -> np.ndarray:
-        pixels = np.rot90(camera_photos.decode(seen).pixels, found.face.turns)
-        points = np.rint(found.face.points)
+    def _descriptor(self, aligned: np.ndarray) -> np.ndarray:
         with _describing:
-            return dlib_descriptor.describe(
-                np.ascontiguousarray(pixels), points, self.descriptor_model
-            )
+            points = dlib_descriptor.landmarks_of_aligned(aligned, self.dlib.predictor)
+            return dlib_descriptor.describe(aligned, points, self.dlib.network)
 
 
 class _NetworkBeside:
@@ -116,7 +121,7 @@ class _NetworkBeside:
         self.network = network
         self.distances: list[np.ndarray] = []
 
-    def embed(self, canvases: np.ndarray) -> np.ndarray:
+    def embed(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self.network.embed(canvases)
 
     def compare(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
 from faceverify.base import backend
 from faceverify.model.features import fingerprint
@@ -13,46 +14,69 @@ from faceverify.model.network import PHOTO_SHAPE, angle
 from faceverify.model.store import TrainedModel
 
 
-def convert(members: Sequence[TrainedModel], weights: Sequence[float]) -> bytes:
+def convert(
+    members: Sequence[TrainedModel], weights: Sequence[float], quality: keras.Model
+) -> bytes:
     """The bytes of a `.tflite` file of the members, with these weights in the ensemble.
 
-    It is in float16, with two signatures.
+    It is in float16, takes one photo at a time and has no shape that is found when it runs, and
+    three signatures. `quality` is the network of `model.quality`.
 
-    `embed`: `photos` uint8 (B, 218, 218, 3) -> `embedding` float32 (B, N), the members' tails one
-    after the other; each distinct brain runs once. `compare`: `first` and `second` (B, N) ->
-    `thetas` (B, members), each member's angle in radians, and `theta` (B,), their weighted sum.
-    Equal members and weights give equal bytes.
+    `embed`: `photo` uint8 (1, 218, 218, 3) -> `embedding` float32 (1, N), the members' tails one
+    after the other, and `quality` (1,) in [0, 1]; each distinct brain runs once. `compare`:
+    `first` and `second` (1, N) -> `thetas` (1, members), each member's angle in radians, and
+    `theta` (1,), their weighted sum. `quality`: `photo` -> `quality`. Equal models and weights
+    give equal bytes.
     """
     units = [member.tail_numbers for member in members]
     module = tf.Module()
+    photo = tf.TensorSpec((1, *PHOTO_SHAPE), tf.uint8, "photo")
+    vectors = [tf.TensorSpec((1, sum(units)), tf.float32, name) for name in ("first", "second")]
+    believe = _believe(quality)
     signatures = {
-        "embed": tf.function(
-            _embed(members), input_signature=[tf.TensorSpec((None, *PHOTO_SHAPE), tf.uint8)]
-        ),
-        "compare": tf.function(
-            _compare(units, weights),
-            input_signature=[tf.TensorSpec((None, sum(units)), tf.float32)] * 2,
-        ),
+        "embed": tf.function(_embed(members, believe), input_signature=[photo]),
+        "compare": tf.function(_compare(units, weights), input_signature=vectors),
+        "quality": tf.function(lambda photo: {"quality": believe(photo)}, input_signature=[photo]),
     }
     with backend.os_errors(), tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, list(signatures))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
-        return converter.convert()
+        return _in_order(converter.convert(), list(signatures))
 
 
-def _embed(members: Sequence[TrainedModel]) -> Callable:
-    """The function of `embed`."""
+def _in_order(data: bytes, names: Sequence[str]) -> bytes:
+    """A `.tflite` file with its signatures in this order.
+
+    The converter sorts them by name; the first is what a runtime that asks for no name runs.
+    """
+    model = flatbuffer_utils.read_model_from_bytearray(data)
+    parts = {part.signatureKey.decode(): part for part in model.signatureDefs}
+    model.signatureDefs = [parts[name] for name in names]
+    model.subgraphs = [model.subgraphs[part.subgraphIndex] for part in model.signatureDefs]
+    for index, part in enumerate(model.signatureDefs):
+        part.subgraphIndex = index
+    return flatbuffer_utils.convert_object_to_bytearray(model)
+
+
+def _believe(quality: keras.Model) -> Callable:
+    """The quality (1,) of a photo, as a function of it."""
+    network = _frozen(quality)
+    return lambda photo: tf.reshape(network(tf.cast(photo, tf.float32)), (1,))
+
+
+def _embed(members: Sequence[TrainedModel], believe: Callable) -> Callable:
+    """The function of `embed`; `believe` gives a photo's quality."""
     prints = [fingerprint(member.brain) for member in members]
     brain_of = {mark: _frozen(member.brain) for mark, member in zip(prints, members, strict=True)}
     towers = [_frozen(member.tower) for member in members]
 
-    def embed(photos):
-        pixels = tf.cast(photos, tf.float32)
+    def embed(photo):
+        pixels = tf.cast(photo, tf.float32)
         features = {mark: brain(pixels) for mark, brain in brain_of.items()}
         tails = [tower(features[mark])["tail"] for mark, tower in zip(prints, towers, strict=True)]
-        return {"embedding": tf.concat(tails, axis=1)}
+        return {"embedding": tf.concat(tails, axis=1), "quality": believe(photo)}
 
     return embed
 

@@ -7,9 +7,17 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from faceverify.base.schema import Part
-from faceverify.evaluation.summary import ENDS, MORE_IS_BETTER, Figures, interval, markdown
+from faceverify.evaluation.summary import (
+    ENDS,
+    ENSEMBLE,
+    MORE_IS_BETTER,
+    Figures,
+    interval,
+    markdown,
+)
 
-NOISE, UNKNOWN = "within noise", "no interval"
+BETTER, WORSE, NOISE, UNKNOWN = "better", "worse", "within noise", "no interval"
+ARROWS = {True: "▲", False: "▼"}
 PACKAGES = "packages.yaml"
 TRAINING = "train@"  # the stage of a member, before its name
 
@@ -45,6 +53,23 @@ class Out(NamedTuple):
     files: int | None
 
 
+class Move(NamedTuple):
+    """How a figure of a model changed.
+
+    `before` and `after` have its interval, as text. `grown` is what `change` gives, `verdict` one
+    of BETTER, WORSE, NOISE and UNKNOWN, and `weight` how much the change says: its size in widths
+    of its interval towards 0, which is more than 1 where chance does not explain it.
+    """
+
+    model: str
+    figure: str
+    before: str
+    after: str
+    grown: Figures
+    verdict: str
+    weight: float
+
+
 def change(old: Figures, new: Figures, name: str) -> dict[str, float | None]:
     """How much a figure grew, `<name>` with `_low` and `_high`, all None where one lacks them.
 
@@ -65,35 +90,139 @@ def change(old: Figures, new: Figures, name: str) -> dict[str, float | None]:
     return {f"{name}{end}": value for end, value in zip(ENDS, ends, strict=True)}
 
 
-def verdict(grown: Figures, name: str) -> str:
-    """An arrow that tells better from worse, and whether chance alone explains the change."""
+def weight(grown: Figures, name: str) -> float:
+    """How much a `change` says, as `Move` has it; 0 where it is none or has no interval."""
     value, low, high = (grown[f"{name}{end}"] for end in ENDS)
-    if value is None:
+    if not value:
+        return 0.0
+    noise = value - low if value > 0 else high - value
+    return abs(value) / noise if noise else math.inf
+
+
+def verdict(grown: Figures, name: str) -> str:
+    """BETTER or WORSE; NOISE where chance alone explains a change, UNKNOWN without an interval."""
+    if grown[name] is None:
         return UNKNOWN
-    if value == 0:
+    if weight(grown, name) <= 1:
         return NOISE
-    arrow, word = ("▲", "better") if (value > 0) == MORE_IS_BETTER[name] else ("▼", "worse")
-    return f"{arrow} {NOISE if low <= 0 <= high else word}"
+    return BETTER if (grown[name] > 0) == MORE_IS_BETTER[name] else WORSE
+
+
+def moves(
+    old: Mapping[str, Figures], new: Mapping[str, Figures], names: Sequence[str]
+) -> list[Move]:
+    """The figures of these names that changed, in models of both sides.
+
+    The ensemble's come before the others', and what says more before what says less.
+    """
+    found = []
+    for model in (model for model in new if model in old):
+        before, after = old[model], new[model]
+        for name in names:
+            if all(before.get(f"{name}{end}") == after.get(f"{name}{end}") for end in ENDS):
+                continue
+            grown = change(before, after, name)
+            shown = (interval(before, name), interval(after, name))
+            told = (verdict(grown, name), weight(grown, name))
+            found.append(Move(model, name, *shown, grown, *told))
+    return sorted(found, key=lambda move: (move.model != ENSEMBLE, -move.weight))
+
+
+def conclusion(changed: Mapping[str, Sequence[Move]]) -> str:
+    """One sentence: better, worse or within noise, in what, and which other models are so.
+
+    `changed` are the `moves` of each condition, by what is said of it after a figure's name.
+    """
+    figures: dict[str, list[str]] = {}
+    others: dict[str, dict[str, None]] = {}
+    for where, some in changed.items():
+        for move in some:
+            if move.model == ENSEMBLE:
+                figures.setdefault(move.verdict, []).append(f"{move.figure}{where}")
+            else:
+                others.setdefault(move.verdict, {})[move.model] = None
+    parts = [f"{word} in {_listed(figures[word])}" for word in (BETTER, WORSE) if word in figures]
+    if parts:
+        said = f"The ensemble is {' and '.join(parts)}"
+    elif NOISE in figures:
+        said = f"The ensemble changed within noise, in {_listed(figures[NOISE])}"
+    elif UNKNOWN in figures:
+        said = "The ensemble cannot be judged"
+    else:
+        said = "The ensemble is the same in all figures that both sides have"
+    if UNKNOWN in figures:
+        said += f"; no interval has its {_listed(figures[UNKNOWN])}"
+    beyond = [f"{word} {_listed([*others[word]])}" for word in (BETTER, WORSE) if word in others]
+    return said + (f"; beyond noise also {' and '.join(beyond)}" if beyond else "") + "."
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def figures_table(
     old: Mapping[str, Figures], new: Mapping[str, Figures], names: Sequence[str]
 ) -> str:
-    """The figures of these names that changed, a row each, and the models that came or went."""
-    rows, equal = [], 0
-    for model in new:
-        for name in names if model in old else ():
-            if all(old[model].get(f"{name}{e}") == new[model].get(f"{name}{e}") for e in ENDS):
-                equal += 1
-                continue
-            grown = change(old[model], new[model], name)
-            shown = (interval(old[model], name), interval(new[model], name))
-            rows.append([model, name, *shown, interval(grown, name, "+"), verdict(grown, name)])
-    parts = [markdown(["model", "figure", "before", "after", "change", ""], rows)] if rows else []
+    """The `moves`, a row each, and the models that came or went.
+
+    Folded is what says little: the moves within noise of all models but the ensemble.
+    """
+    changed = moves(old, new, names)
+    noise = [move for move in changed if move.verdict == NOISE and move.model != ENSEMBLE]
+    shown = [move for move in changed if move not in noise]
+    equal = len(names) * sum(model in old for model in new) - len(changed)
+    parts = [_moves_table(shown)] if shown else []
     parts += [f"New: {', '.join(added)}."] if (added := [m for m in new if m not in old]) else []
     parts += [f"Gone: {', '.join(gone)}."] if (gone := [m for m in old if m not in new]) else []
     parts += [f"{equal} figures are unchanged."] if equal else []
+    if noise:
+        parts.append(folded(f"{len(noise)} more within noise", _moves_table(noise)))
     return "\n\n".join(parts)
+
+
+def _moves_table(shown: Iterable[Move]) -> str:
+    rows = []
+    for move in shown:
+        value = move.grown[move.figure]
+        arrow = f"{ARROWS[(value > 0) == MORE_IS_BETTER[move.figure]]} " if value else ""
+        grown = interval(move.grown, move.figure, "+")
+        cells = [move.model, move.figure, move.before, move.after, grown, arrow + move.verdict]
+        rows.append(cells)
+    return markdown(["model", "figure", "before", "after", "change", ""], rows)
+
+
+def folded(title: str, text: str) -> str:
+    """Markdown that GitHub shows as a title to click on."""
+    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
+
+
+def parameters_section(difference: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """The parameters that differ, and folded the packages.
+
+    `difference` is what `dvc params diff --json` prints: file -> parameter -> its `old` and `new`
+    value. Where several changed, it is said that no figure speaks for one of them alone.
+    """
+    packages = _parameters({PACKAGES: difference.get(PACKAGES, {})})
+    others = _parameters({file: v for file, v in difference.items() if file != PACKAGES})
+    header, parts = ["file", "parameter", "before", "after"], []
+    if len(others) > 1:
+        parts.append(f"{len(others)} changes together: no figure speaks for one of them alone.")
+    parts.append(markdown(header, others) if others else "No parameter differs.")
+    if packages:
+        parts.append(folded(f"{len(packages)} packages differ", markdown(header, packages)))
+    return "\n\n".join(parts)
+
+
+def _parameters(difference: Mapping[str, Mapping[str, Mapping]]) -> list[list[str]]:
+    """Rows of parameters; in one row those of one name that changed in the same way."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for file, values in sorted(difference.items()):
+        for name, sides in sorted(values.items()):
+            shown = ("-" if (v := sides.get(k)) is None else str(v) for k in ("old", "new"))
+            last = name if file == PACKAGES else name.rpartition(".")[2]
+            alike.setdefault((file, last, *shown), []).append(name)
+    return [[file, ", ".join(names), *sides] for (file, _, *sides), names in alike.items()]
 
 
 def without_former(lock: Mapping, members: Collection[str]) -> dict[str, Any]:

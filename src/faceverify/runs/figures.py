@@ -136,9 +136,12 @@ def scores() -> str:
 
 
 def card_scores() -> str:
-    """What the condition "card" is, and the table of the models' figures in it."""
+    """What the condition "card" is, and the figures of the ensemble and of dlib in it."""
     _, said, table, _ = pages.read(METRICS / "summary.md").split("\n\n", 3)
-    return f"{said}\n\n{table}"
+    header, line, *rows = table.splitlines()
+    shown = tuple(f"| {name} |" for name in (summary.ENSEMBLE, summary.BASELINE))
+    of_both = [row for row in rows if row.startswith(shown)]
+    return "\n".join([said, "", header, line, *of_both])
 
 
 def card() -> str:

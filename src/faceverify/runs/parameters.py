@@ -156,6 +156,7 @@ class Parameters(Training):
     """The whole of `params.yaml`."""
 
     accept_threshold: Angle
+    calibration: Literal["shipped", "fitted"]
     workers: Annotated[str, Field(pattern=WORKERS)]
     select: Select
     audit: Audit

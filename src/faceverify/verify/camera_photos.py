@@ -3,7 +3,6 @@
 import contextlib
 import io
 import stat
-import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,32 +10,22 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-
-# Named here because Pillow otherwise imports all of its fifty formats to find these two.
-from PIL import (
-    Image,
-    TiffImagePlugin,
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image
 
 from faceverify.faces.aligned_photos import MAX_BYTES, MAX_PIXELS, has_many_scans, resized
+from faceverify.verify import photo_formats, photo_headers
 from faceverify.verify.refusals import CaptureError, TooManyPixelsError, UnreadablePhotoError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-# The most pixels of a WebP: its decoder makes three copies.
-MAX_WEBP_PIXELS = 24_000_000
+# The most pixels of formats whose decoders need more memory than others: WebP's makes three
+# copies, JPEG 2000's keeps what it knows of each block.
+_FEWER_PIXELS = {"WEBP": 24_000_000, "AVIF": 24_000_000, "JPEG2000": 16_000_000}
+# What JPEG ends with, and what may stand before that instead of what is missing.
+_END, _OTHER = b"\xff\xd9", b"\xaa" * 16
 # Longest side, in pixels, to which larger photos are shrunk: JPEGs by the decoder, at little cost,
 # to at least the first (12 megapixels to half their side), then all to at most the second.
 LEAST_SIDE, LONGEST_SIDE = 1600, 2048
 # Photos of more pixels than this are decoded one at a time, so that memory is bounded.
 LARGE = 2**23
-# The most pixels of a TIFF's tile, which is decoded whole however small the photo is, and the most
-# strips or tiles. A strip has no more rows than the photo.
-MAX_TILE, MAX_TILES = 2**24, 2**20
-# TIFF tags: width and height of the photo, then of a tile; offsets of the strips, of the tiles.
-_SIDES, _PLACES = (256, 257, 322, 323), (273, 324)
-# TIFF types of whole numbers that Pillow and libtiff both read as a side, as `struct` formats.
-_NUMBERS = {3: "H", 4: "I", 16: "Q"}
 # Rows of the shrunk photo that are made at a time.
 STRIP = 64
 
@@ -73,27 +62,32 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode(data: bytes) -> Photo:
-    """Decode the bytes of a JPEG, PNG, WebP, BMP or TIFF file, of any depth and colour mode.
+    """Decode the bytes of a photo file in one of `photo_formats.NAMES`, of any colour mode.
 
     The orientation tag is applied, transparency becomes white, 16 bits are cut to 8, of several
     frames the first is taken. Raises TooManyPixelsError by the header alone, before a pixel is
     decoded, and UnreadablePhotoError for everything else that is not a whole photo.
     """
     _check_size(len(data))
-    if data[4:8] == b"ftyp":
-        raise UnreadablePhotoError(
-            "a HEIC or AVIF photo or a video; set the camera to its most compatible format, JPEG"
-        )
+    kind = photo_formats.format_of(data)
+    image = _opened(data, kind)
+    with _damage_told():
+        return _decoded(image, data)
+
+
+def from_image(image: Image.Image) -> Photo:
+    """A photo that Pillow has opened, or that was made of an array, as `decode` gives it."""
+    _check_pixels(image)
+    with _damage_told():  # it may not be decoded yet
+        return _decoded(image)
+
+
+@contextlib.contextmanager
+def _damage_told() -> Iterator[None]:
     try:
-        return _decode(data)
+        yield
     except CaptureError:
         raise
-    except Image.DecompressionBombError:
-        raise _too_many_pixels(MAX_PIXELS) from None
-    except Image.UnidentifiedImageError:
-        raise UnreadablePhotoError(
-            "not a JPEG, PNG, WebP, BMP or TIFF photo; send the photo as JPEG"
-        ) from None
     except Exception:  # on damaged data Pillow's formats raise nearly every built-in exception
         raise UnreadablePhotoError("the photo is damaged or cut off; send it again") from None
 
@@ -113,68 +107,86 @@ def _too_many_pixels(limit: int) -> TooManyPixelsError:
     )
 
 
-def _abnormal(kind: str) -> UnreadablePhotoError:
-    return UnreadablePhotoError(f"the {kind} is built abnormally; send another photo")
+def _check_scans(data: bytes) -> None:
+    if has_many_scans(data):
+        raise photo_headers.abnormal("JPEG")
 
 
+_CHECKS = {
+    "JPEG": _check_scans,
+    "TIFF": photo_headers.check_tiff,
+    "AVIF": photo_headers.check_avif,
+    "JPEG2000": photo_headers.check_jpeg2000,
+}
 _large = threading.Lock()
 
 
-def _decode(data: bytes) -> Photo:
-    if data.startswith(tuple(TiffImagePlugin.PREFIXES)):
-        _check_tiles(data)
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
-    longest = max(image.size)
-    limit = MAX_WEBP_PIXELS if image.format == "WEBP" else MAX_PIXELS
+def _opened(data: bytes, kind: str) -> Image.Image:
+    """The photo by its header, with no pixel decoded."""
+    try:
+        if kind in _CHECKS:
+            _CHECKS[kind](data)
+        _import_plugin(kind)
+        image = Image.open(io.BytesIO(data), formats=[kind])
+    except CaptureError:
+        raise
+    except Image.DecompressionBombError:
+        raise _too_many_pixels(MAX_PIXELS) from None
+    except Exception:  # as in `_damage_told`
+        raise photo_formats.unreadable_kind(kind) from None
+    _check_pixels(image)
+    return image
+
+
+def _check_pixels(image: Image.Image) -> None:
+    limit = _FEWER_PIXELS.get(image.format, MAX_PIXELS)
     if image.width * image.height > limit:
         raise _too_many_pixels(limit)
-    if image.format in ("JPEG", "MPO"):
-        if has_many_scans(data):
-            raise _abnormal("JPEG")
-        _draft(image)
+
+
+def _import_plugin(kind: str) -> None:
+    """Import what Pillow needs for a format: by itself it imports all of its fifty."""
+    match kind:
+        case "WEBP":
+            from PIL import WebPImagePlugin  # noqa: F401
+        case "TIFF":
+            from PIL import TiffImagePlugin  # noqa: F401
+        case "AVIF":
+            from PIL import AvifImagePlugin  # noqa: F401
+        case "JPEG2000":
+            from PIL import Jpeg2KImagePlugin  # noqa: F401
+        case "HEIF":
+            from pillow_heif import HeifImagePlugin  # noqa: F401
+
+
+def _decoded(image: Image.Image, data: bytes = b"") -> Photo:
+    """The photo of an opened image, by the file's `data` where there is a file."""
+    longest = max(image.size)
     with _large if image.width * image.height > LARGE else contextlib.nullcontext():
-        image.load()
-        pixels = _pixels(image)
+        pixels = _jpeg(image, data) if data and image.format in ("JPEG", "MPO") else _pixels(image)
     pixels = np.ascontiguousarray(_turned(pixels, _orientation(image)))
     return Photo(pixels, longest / max(pixels.shape))
 
 
-def _check_tiles(data: bytes) -> None:
-    """Raise UnreadablePhotoError for a TIFF whose tiles take far more memory than its photo.
+def _jpeg(image: Image.Image, data: bytes) -> np.ndarray:
+    """A JPEG's pixels, also where nothing but the marker at its end is missing.
 
-    The tags are read here because Pillow does not give them as libtiff, which decodes, sees them:
-    libtiff takes the first of two equal tags.
+    libjpeg fills what is missing with what comes instead: nothing is missing if two different
+    ends make the same picture.
     """
-    sides: dict[int, int] = {}
-    for tag, count, number in _tiff_tags(data):
-        if (tag in _SIDES and number is None) or (tag in _PLACES and count > MAX_TILES):
-            raise _abnormal("TIFF")
-        if tag in _SIDES:
-            sides.setdefault(tag, number)
-    width, height, across, down = (sides.get(tag, 0) for tag in _SIDES)
-    if across * down > max(MAX_TILE, (width + 15) * (height + 15)):  # sides are rounded up to 16
-        raise _abnormal("TIFF")
-
-
-def _tiff_tags(data: bytes) -> Iterator[tuple[int, int, int | None]]:
-    """The tags of a TIFF's first frame: number, count, and value if it is one whole number.
-
-    TIFF 6.0, section 2, and BigTIFF, whose places and counts have 8 bytes.
-    """
-    order = "<" if data.startswith(b"II") else ">"
-    if data.startswith(b"MM\0+"):  # BigTIFF to libtiff alone
-        raise _abnormal("TIFF")
-    big = data[2] == 43
-    (place,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    entry = struct.Struct(order + ("HHQ8s" if big else "HHI4s"))
-    (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, place)
-    place += 8 if big else 2
-    for _ in range(count):
-        tag, kind, values, field = entry.unpack_from(data, place)
-        letter = _NUMBERS.get(kind) if values == 1 else None
-        whole = letter and struct.calcsize(letter) <= len(field)
-        yield tag, values, struct.unpack_from(order + letter, field)[0] if whole else None
-        place += entry.size
+    _draft(image)
+    try:
+        return _pixels(image)
+    except OSError:
+        if _END in data[-64:]:
+            raise
+    one, other = (_opened(data.rstrip(b"\xff") + end, "JPEG") for end in (_END, _OTHER + _END))
+    _draft(one)
+    _draft(other)
+    pixels = _pixels(one)
+    if not np.array_equal(pixels, _pixels(other)):
+        raise UnreadablePhotoError("the photo is cut off; send it again")
+    return pixels
 
 
 def _draft(image: Image.Image) -> None:
@@ -186,6 +198,7 @@ def _draft(image: Image.Image) -> None:
 
 def _pixels(image: Image.Image) -> np.ndarray:
     """The picture as uint8 RGB (height, width, 3), shrunk to at most LONGEST_SIDE by area."""
+    image.load()
     width, height = image.size
     factor = max(image.size) // LONGEST_SIDE
     if factor > 1:  # in strips: another copy at full size is too much
@@ -206,7 +219,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
     if image.mode in ("I", "F"):
-        raise UnreadablePhotoError("the photo has 32 bits a channel; send it as JPEG")
+        raise photo_formats.unreadable_kind(image.format)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

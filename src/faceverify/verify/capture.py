@@ -1,6 +1,5 @@
 """Find and align the face of a decoded photo; refuse one that is not good enough to compare."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -10,6 +9,7 @@ from faceverify.base.schema import Capture
 from faceverify.faces import alignment
 from faceverify.verify import face_search
 from faceverify.verify.camera_photos import Photo
+from faceverify.verify.face_networks import FaceNetworks, five_points
 from faceverify.verify.refusals import (
     BlurredError,
     FaceTooSmallError,
@@ -17,6 +17,7 @@ from faceverify.verify.refusals import (
     SeveralFacesError,
     TooDarkError,
     WashedOutError,
+    WrongPointsError,
 )
 
 # Rows and columns of an aligned photo from the brows to below the lips and from cheek to cheek.
@@ -28,13 +29,15 @@ FINE_BAND, COARSE_BAND = (1.4, 2.0), (3.0, 6.0)
 class FoundFace(NamedTuple):
     """The face that was found in a photo.
 
-    `points`: its 68 landmarks, float (68, 2) as (x, y), in pixels of the photo after `turns`
-    quarter turns counter-clockwise, which brought it upright. `aligned`: uint8 RGB
-    (218, 178, 3). `interocular`: distance between the eye centres in pixels of the photo as
-    taken. `others`: how many further faces of comparable size there are.
+    `points`: its five points, float (5, 2) as (x, y), in the order of
+    `alignment.CANONICAL_POINTS`, and `mesh`: all that was read of it, float (N, 2). Both are in
+    pixels of the photo after `turns` quarter turns counter-clockwise, which brought it upright.
+    `aligned`: uint8 RGB (218, 178, 3). `interocular`: distance between the eye centres in pixels
+    of the photo as taken. `others`: how many further faces of comparable size there are.
     """
 
     points: np.ndarray
+    mesh: np.ndarray
     turns: int
     aligned: np.ndarray
     interocular: float
@@ -43,7 +46,7 @@ class FoundFace(NamedTuple):
 
 def find_face(
     photo: Photo,
-    predictor_file: Path,
+    networks: FaceNetworks,
     limits: Capture,
     *,
     any_side: bool = False,
@@ -51,25 +54,37 @@ def find_face(
 ) -> FoundFace:
     """Find a photo's face and align it.
 
-    `predictor_file` is dlib's 68-point model. With `any_side` a face that lies on its side or
-    upside down is found too, as on a card. With `allow_several` the largest face is taken where
-    there are several. Raises the CaptureError that says why the photo cannot be used. May be
-    called from several threads at once.
+    With `any_side` a face that lies on its side or upside down is found too, as on a card. With
+    `allow_several` the largest face is taken where there are several. Raises the CaptureError that
+    says why the photo cannot be used. May be called from several threads at once.
     """
-    grey = cv2.cvtColor(photo.pixels, cv2.COLOR_RGB2GRAY)
-    face = face_search.locate(grey, predictor_file, limits.second_face, any_side=any_side)
+    face = face_search.locate(photo.pixels, networks, limits.second_face, any_side=any_side)
     if face is None:
         raise NoFaceError("no face was found; show the whole face, from the front and upright")
     if face.others and not allow_several:
         raise SeveralFacesError("there is more than one face; show only your own")
-    right_eye, left_eye = alignment.five_points(face.points)[:2]
-    interocular = float(np.linalg.norm(left_eye - right_eye)) * photo.scale
+    upright = photo._replace(pixels=np.ascontiguousarray(np.rot90(photo.pixels, face.turns)))
+    taken = face_at(upright, five_points(face.mesh), limits)
+    return taken._replace(mesh=face.mesh, turns=face.turns, others=face.others)
+
+
+def face_at(photo: Photo, points: np.ndarray, limits: Capture) -> FoundFace:
+    """Align the face of which the five points are known, float (5, 2), in pixels of `photo`.
+
+    They are in the order of `alignment.CANONICAL_POINTS`. Raises WrongPointsError for points that
+    do not lie as a face's do, and the CaptureError that says why the photo cannot be used.
+    """
+    matrix = alignment.alignment_matrix(points) if np.isfinite(points).all() else None
+    if matrix is None or alignment.residual(points, matrix) > limits.max_residual:
+        raise WrongPointsError(
+            "eyes, nose and mouth do not lie as in a face seen from the front; look at the camera"
+        )
+    interocular = float(np.linalg.norm(points[1] - points[0])) * photo.scale
     if interocular < limits.min_interocular:
         raise FaceTooSmallError("the face is too small; move the phone closer")
-    upright = np.ascontiguousarray(np.rot90(photo.pixels, face.turns))
-    aligned = alignment.align(upright, alignment.alignment_matrix(face.points))
+    aligned = alignment.align(photo.pixels, matrix)
     check_quality(aligned, limits)
-    return FoundFace(face.points, face.turns, aligned, interocular, face.others)
+    return FoundFace(points, points, 0, aligned, interocular, 0)
 
 
 def check_quality(aligned: np.ndarray, limits: Capture) -> None:

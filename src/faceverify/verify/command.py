@@ -12,14 +12,15 @@ from typing import Any
 
 from faceverify import __version__
 from faceverify.base import errors, files, output
-from faceverify.verify import drawing, pair_list
+from faceverify.verify import bundle, drawing, pair_list
 from faceverify.verify.drawing import TITLES
+from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError
-from faceverify.verify.verifier import ACCEPT, REJECT, Comparison, Embedding, Verifier
+from faceverify.verify.verifier import ACCEPT, REJECT, Comparison, Verifier
 
 VERIFIER = Path("models/verifier.json")
 # Exit codes; 2 is an error and 70 a crash, as `errors.run` has them.
-ACCEPTED, REJECTED, SCORED = 0, 1, 0
+ACCEPTED, REJECTED, SCORED, PASSED, FAILED = 0, 1, 0, 0, 1
 REMEDIES: dict[type[errors.InputError], str] = {
     errors.MadeFileError: "name a verifier.json with --verifier FILE"
 }
@@ -67,6 +68,15 @@ def _parser(others: Sequence[AddCommand]) -> argparse.ArgumentParser:
     pairs.add_argument("--out", type=Path, metavar="CSV", required=True, help="where the scores go")
     add_options(pairs)
     pairs.set_defaults(work=score_list, json=False)
+
+    selftest = commands.add_parser(
+        "selftest",
+        help="check a bundle",
+        description="Check a bundle's files, and run its test vectors.",
+        epilog=f"exit code: 0 all is as stated, 1 something is not, {_EXIT_CODES}",
+    )
+    selftest.add_argument("bundle", type=Path, help="its folder, or the verifier.json in it")
+    selftest.set_defaults(work=check_bundle, json=False, threshold=None)
     for add in others:
         add(commands)
     return parser
@@ -155,7 +165,7 @@ def compare_photos(arguments: argparse.Namespace) -> int:
         with files.replacing(drawn) as temporary:
             temporary.write_bytes(drawing.draw(list(photos.values()), found))
     warned = _warnings(found)
-    print(json.dumps(_report(found, warned), allow_nan=False) if arguments.json else _told(found))
+    print(json.dumps(report(found), allow_nan=False) if arguments.json else _told(found))
     for warning in warned:
         print(f"{Path(sys.argv[0]).name}: warning: {warning}", file=sys.stderr)
     return ACCEPTED if found.accepted else REJECTED
@@ -182,15 +192,35 @@ def score_list(arguments: argparse.Namespace) -> int:
     return SCORED
 
 
+def check_bundle(arguments: argparse.Namespace) -> int:
+    """Check a bundle and print its version, or what is not as stated; gives PASSED or FAILED.
+
+    Raises InputError for a bundle that is damaged or lacks a file.
+    """
+    path = arguments.bundle
+    path = path / bundle.DESCRIPTION if path.is_dir() else path
+    verifier, faults = bundle.selftest(path)
+    for fault in faults:
+        print(fault)
+    if not faults:
+        print(f"{path}: all is as stated; version {verifier.description.version}")
+    return FAILED if faults else PASSED
+
+
 def load_verifier(named: Path | None) -> Verifier:
     """The verifier that the command line names, or the one in its usual place."""
     try:
-        return Verifier.load(named or _home() / VERIFIER)
+        return Verifier.load(verifier_path(named))
     except errors.MadeFileError as error:
         if named is None:
             raise
         # No step of a project makes the file that a user has named.
         raise errors.InputError(f"--verifier: {error}") from None
+
+
+def verifier_path(named: Path | None) -> Path:
+    """The verifier.json that the command line names, or the one in its usual place."""
+    return named or _home() / VERIFIER
 
 
 def _home() -> Path:
@@ -217,11 +247,19 @@ def _warnings(found: Comparison) -> list[str]:
     ]
     if found.identical:
         warned.append("both photos are one and the same file; nobody's ID photo is their selfie")
+    if found.copied:
+        warned.append(
+            "both photos seem to be one photo, turned, scaled or encoded again; "
+            "nobody's ID photo is their selfie"
+        )
     return warned
 
 
-def _report(found: Comparison, warned: list[str]) -> dict[str, Any]:
-    """A comparison as JSON; angles in radians, `interocular` in pixels of the photo as taken."""
+def report(found: Comparison) -> dict[str, Any]:
+    """A comparison as `--json` prints it.
+
+    Angles in radians, `interocular` in pixels of the photo as taken.
+    """
 
     def face(embedding: Embedding) -> dict[str, Any]:
         return {
@@ -238,5 +276,5 @@ def _report(found: Comparison, warned: list[str]) -> dict[str, Any]:
         "members": {name: round(theta, 6) for name, theta in found.thetas.items()},
         "first": face(found.first),
         "second": face(found.second),
-        "warnings": warned,
+        "warnings": _warnings(found),
     }

@@ -10,7 +10,8 @@ import numpy as np
 from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, encode_png, resized
 from faceverify.faces.lettering import write_text
 from faceverify.verify import camera_photos
-from faceverify.verify.verifier import Comparison, Embedding
+from faceverify.verify.embedding import Embedding
+from faceverify.verify.verifier import Comparison
 
 # Sizes in pixels: a photo with its face, the margin around all, the strip with the score.
 PANEL_WIDTH, PANEL_HEIGHT, MARGIN, SCALE_HEIGHT = 480, 480, 20, 130
@@ -24,7 +25,7 @@ TITLES = {"first": "ID photo", "second": "live photo"}
 def draw(photos: Sequence[Path], found: Comparison) -> bytes:
     """Draw the comparison of two photo files as PNG; equal comparisons give equal bytes.
 
-    Above, both photos upright with the box around the 68 landmarks and the landmarks; below
+    Above, both photos upright with the face's mesh and the box around it; below
     them, the aligned faces as the model sees them; at the bottom theta on a scale of 0 .. pi
     with the threshold.
     """
@@ -46,12 +47,12 @@ def _column(path: Path, embedding: Embedding, title: str) -> np.ndarray:
     height, width = pixels.shape[:2]
     factor = min(PANEL_WIDTH / width, PANEL_HEIGHT / height)
     photo = resized(np.ascontiguousarray(pixels), factor)
-    points = np.rint((face.points + 0.5) * factor - 0.5).astype(int)
+    points = np.rint((face.mesh + 0.5) * factor - 0.5).astype(int)
     left, top = points.min(axis=0).tolist()
     right, bottom = points.max(axis=0).tolist()
     cv2.rectangle(photo, (left, top), (right, bottom), YELLOW, 1, cv2.LINE_AA)
     for point in points.tolist():
-        cv2.circle(photo, point, 1, YELLOW, -1, cv2.LINE_AA)
+        cv2.circle(photo, point, 0, YELLOW, -1, cv2.LINE_AA)
     column = np.full((PANEL_HEIGHT + PHOTO_HEIGHT + 4 * MARGIN, PANEL_WIDTH, 3), 255, np.uint8)
     write_text(column, title, (0, MARGIN + 5), TEXT_SIZE, BLACK)
     _paste(column, photo, (PANEL_WIDTH - photo.shape[1]) // 2, 2 * MARGIN)

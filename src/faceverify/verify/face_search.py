@@ -1,168 +1,194 @@
-"""Find a photo's main face by dlib: which way it is turned, where its 68 landmarks lie."""
+"""Find a photo's main face: where its mesh lies, and which quarter turns bring it upright."""
 
-import copy
-import functools
-import threading
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
-import dlib
 import numpy as np
 
-from faceverify.faces import landmarks
 from faceverify.faces.aligned_photos import resized
+from faceverify.faces.alignment import fixed_point_map
+from faceverify.verify.face_networks import SIDE, FaceNetworks, Finder, Mesh, five_points
 
-# Sides of the photo, in pixels, at which faces are searched; dlib's smallest face has 73 pixels.
-SEARCH_SIDES = (320, 640, 1280, 2048)
-MAX_ENLARGEMENT = 3
-SMALLEST_FACE = 73
-# Width of the replicated border around a photo whose face touches its frame, as a share of its
-# longest side.
-BORDER = 0.15
-# dlib's detection scores. Of real faces, 97 in 100 score above the first; wrong second faces in
-# photos of one person score below it. An upside-down face never scores above the second.
-SURE_SCORE, UPRIGHT_SCORE = 0.4, 1.0
-# Side, in pixels, to which a face is scaled for dlib's predictor, whose points are whole pixels.
-PREDICTOR_SIDE = 256
+# Of a box that scores less, the finder is asked again about the face brought upright. A tilted
+# face scores little, and so does what is none; upright, a face scores more than the second, and
+# more than upside down.
+CLEAR_SCORE, UPRIGHT_SCORE = 0.7, 0.5
+# The least that the mesh's own score is for a face.
+MESH_SCORE = 0.8
+# Sides of the squares around a face, in sides of its box: the mesh's (MediaPipe's), the finder's.
+MESH_ROOM, FINDER_ROOM = 1.5, 2.5
+# Reads of the mesh, at least (the first view is the finder's, which is coarse) and at most, and the
+# roll, in radians, within which the last one counts as upright.
+LEAST_READS, READS, LEVEL = 2, 6, np.radians(2)
+# Boxes of one view that are looked at, the likeliest first: it bounds the time of a crowd.
+MOST_BOXES = 6
+# Sides of further squares around the middle, as shares of the photo's longest side: with a border,
+# for a face that touches the frame, and closer, for a small one.
+ZOOMS = (1.5, 0.6, 0.35)
+# How far a head in a live photo may lean, in radians: farther, it lies, or the photo does.
+MOST_ROLL = np.radians(75)
 
 
 class Located(NamedTuple):
     """The main face of a photo, in pixels of the photo after `turns` quarter turns.
 
-    `turns` counter-clockwise bring it upright. `points`: its 68 landmarks, float (68, 2) as
-    (x, y). `others`: how many further faces of comparable size there are.
+    `turns` counter-clockwise bring it upright, to within half a quarter. `mesh`: its points, float
+    (468, 2) as (x, y). `others`: how many further faces of comparable size there are.
     """
 
     turns: int
-    points: np.ndarray
+    mesh: np.ndarray
     others: int
 
 
-def locate(
-    grey: np.ndarray, predictor_file: Path, second_face: float, *, any_side: bool
-) -> Located | None:
-    """Find the largest face of a grey photo, uint8 (height, width); None where there is none.
+class View(NamedTuple):
+    """A square of a photo, turned: its middle (x, y), side and roll, in pixels and radians.
 
-    `predictor_file` is dlib's 68-point model. Another face counts when its side is at least
-    `second_face`, 0 .. 1, of the largest one's. With `any_side` a face that lies on its side or
-    upside down is found too. May be called from several threads at once.
+    A face whose eyes lie on a line that rises by `roll`, clockwise, is upright in it.
     """
-    faces = _search(grey, (0, 1, 2, 3) if any_side else (0,))
-    if not faces.scores:
-        return None
-    faces = _search_small(grey, faces, second_face)
-    main = faces.main()
-    points = _predict(np.rot90(grey, faces.turns), faces.boxes[main], predictor_file)
-    return Located(faces.turns, points, faces.others(main, second_face))
 
+    centre: np.ndarray
+    side: float
+    roll: float
 
-class _Faces(NamedTuple):
-    """Found faces: `boxes` as (left, top, right, bottom) in pixels of the photo after `turns`."""
+    def of(self, photo: np.ndarray) -> np.ndarray:
+        """What it shows of a photo, uint8 (height, width, 3), as uint8 (SIDE, SIDE, 3).
 
-    turns: int
-    side: float  # at which the photo was searched
-    boxes: list[np.ndarray]
-    scores: list[float]
-
-    def best(self) -> float:
-        return max(self.scores, default=-np.inf)
-
-    def size(self, i: int) -> float:
-        return self.boxes[i][2] - self.boxes[i][0]
-
-    def main(self) -> int:
-        """The largest of the sure faces; where none is sure, the likeliest."""
-        sure = [i for i, score in enumerate(self.scores) if score >= SURE_SCORE]
-        return max(sure, key=self.size) if sure else int(np.argmax(self.scores))
-
-    def others(self, main: int, share: float) -> int:
-        """How many further sure faces have at least this share of the main one's side."""
-        return sum(
-            score >= SURE_SCORE and self.size(i) >= share * self.size(main)
-            for i, score in enumerate(self.scores)
-            if i != main
+        Where it shrinks, the photo is resized by area, so that fine detail does not alias.
+        Outside the photo its border pixels are repeated.
+        """
+        size = np.array(photo.shape[1::-1])
+        low = np.clip(np.floor(self.centre - self.side), 0, size - 1).astype(int)
+        high = np.clip(np.ceil(self.centre + self.side), low + 1, size).astype(int)
+        part = np.ascontiguousarray(photo[low[1] : high[1], low[0] : high[0]])
+        shrunk = resized(part, min(SIDE / self.side, 1.0))
+        ratio = np.array(shrunk.shape[1::-1]) / part.shape[1::-1]
+        grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 2), axis=-1)
+        # Pixel centres lie at whole numbers in both pictures.
+        x, y = np.moveaxis((self.out(grid) - low + 0.5) * ratio - 0.5, -1, 0)
+        return cv2.remap(
+            shrunk, *fixed_point_map(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
 
-
-def _search(grey: np.ndarray, turns: tuple[int, ...]) -> _Faces:
-    """Search from coarse to fine, until a face is sure; else give the likeliest faces."""
-    doubtful = []
-    for side, border in [*((side, 0.0) for side in SEARCH_SIDES), (SEARCH_SIDES[0], BORDER)]:
-        found = _detect(grey, side, turns[0], border)
-        if found.best() < UPRIGHT_SCORE:
-            # An upside-down face can look like a face as well, but less so.
-            tried = [found, *(_detect(grey, side, turn, border) for turn in turns[1:])]
-            found = max(tried, key=_Faces.best)
-        if found.best() >= SURE_SCORE:
-            return found
-        doubtful.append(found)
-    return max(doubtful, key=_Faces.best)
+    def out(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) of the view's pixels in pixels of the photo."""
+        cosine, sine = np.cos(self.roll), np.sin(self.roll)
+        turn = np.array([(cosine, sine), (-sine, cosine)])
+        return self.centre + (points - (SIDE - 1) / 2) @ turn * (self.side / SIDE)
 
 
-def _search_small(grey: np.ndarray, faces: _Faces, share: float) -> _Faces:
-    """Search again at a larger scale if a face of this share of the largest may be overlooked."""
-    smallest = share * faces.size(faces.main()) * faces.side / max(grey.shape)
-    if smallest >= SMALLEST_FACE:
-        return faces
-    # A share of 0 counts every face, however small.
-    side = min(faces.side * SMALLEST_FACE / max(smallest, 1.0), SEARCH_SIDES[-1])
-    if side <= faces.side:
-        return faces
-    finer = _detect(grey, side, faces.turns, 0.0)
-    return finer if finer.best() >= SURE_SCORE else faces
+class _Face(NamedTuple):
+    """A face: its mesh (468, 2) in pixels of the photo, its roll, and the side of its box."""
+
+    mesh: np.ndarray
+    roll: float
+    side: float
 
 
-@functools.cache
-def detector() -> dlib.fhog_object_detector:
-    """dlib's face detector, which takes 0.4 s to unpack: a copy of it is ready at once."""
-    return dlib.get_frontal_face_detector()
+def locate(
+    photo: np.ndarray, networks: FaceNetworks, second_face: float, *, any_side: bool
+) -> Located | None:
+    """Find the largest face of a photo, uint8 RGB (height, width, 3); None where there is none.
 
-
-# Detecting changes the detector inside, so that each thread has its own.
-_local = threading.local()
-
-
-def _detect(grey: np.ndarray, side: float, turns: int, border: float) -> _Faces:
-    """Detect the faces of a photo that is scaled to this longest side, turned and given a border.
-
-    The boxes are in pixels of the unscaled photo, without the border.
+    Another face counts when its side is at least `second_face`, 0 .. 1, of the largest one's. A
+    head may lean by MOST_ROLL; with `any_side` a face that lies on its side or upside down is
+    found too. May be called from several threads at once.
     """
-    if not hasattr(_local, "detector"):
-        _local.detector = copy.copy(detector())
-    longest = max(grey.shape)
-    factor = min(side / longest, MAX_ENLARGEMENT)
-    small = np.rot90(resized(grey, factor), turns)
-    margin = round(border * max(small.shape))
-    small = cv2.copyMakeBorder(
-        np.ascontiguousarray(small), *[margin] * 4, borderType=cv2.BORDER_REPLICATE
+    faces, turns = _search(photo, networks, any_side), 0
+    if not faces:
+        return None
+    if any_side:
+        turns = round(_main(faces).roll / (np.pi / 2)) % 4
+        if turns:  # a card on its side gives the face of an upright one
+            photo = np.ascontiguousarray(np.rot90(photo, turns))
+            faces = _search(photo, networks, False)
+            if not faces:
+                return None
+    main = _main(faces)
+    others = sum(face.side >= second_face * main.side for face in faces if face is not main)
+    return Located(turns, main.mesh, others)
+
+
+def _main(faces: list[_Face]) -> _Face:
+    return max(faces, key=lambda face: face.side)
+
+
+def _search(photo: np.ndarray, networks: FaceNetworks, any_side: bool) -> list[_Face]:
+    """The faces of the first view that shows any."""
+    for view in _views(photo, any_side):
+        faces = _faces(photo, view, networks, np.pi if any_side else MOST_ROLL)
+        if faces:
+            return faces
+    return []
+
+
+def _views(photo: np.ndarray, any_side: bool) -> Iterator[View]:
+    """Where faces are searched: the whole photo, with `any_side` on each side, then its middle."""
+    centre = (np.array(photo.shape[1::-1]) - 1) / 2
+    side = float(max(photo.shape))
+    for quarters in (0, 2, 1, 3) if any_side else (0,):
+        yield View(centre, side, quarters * np.pi / 2)
+    for zoom in ZOOMS:
+        yield View(centre, zoom * side, 0.0)
+
+
+def _faces(photo: np.ndarray, view: View, networks: FaceNetworks, most_roll: float) -> list[_Face]:
+    """The faces that the finder sees in a view and the mesh takes for faces, too."""
+    boxes = networks.finder.find(view.of(photo))
+    found: list[_Face] = []
+    for corners, eyes, score in list(zip(*boxes, strict=True))[:MOST_BOXES]:
+        # The finder counts from a pixel's corner, the library from its middle.
+        centre = view.out((corners[:2] + corners[2:]) / 2 - 0.5)
+        side = max(corners[2:] - corners[:2]) * view.side / SIDE
+        face = _read(photo, View(centre, MESH_ROOM * side, _roll(view.out(eyes))), networks.mesh)
+        if face is None or abs(face.roll) > most_roll:
+            continue
+        if score < CLEAR_SCORE and not _is_clear(photo, face, networks.finder):
+            continue
+        if all(_apart(face, other) for other in found):
+            found.append(face)
+    return found
+
+
+def _read(photo: np.ndarray, view: View, mesh: Mesh) -> _Face | None:
+    """The face in a view: read, turned upright by what was read, and read again until level."""
+    for read in range(1, READS + 1):
+        points, score = mesh.read(view.of(photo))
+        low, high = points.min(axis=0), points.max(axis=0)
+        placed = view.out(points)
+        roll = _roll(five_points(placed))
+        side = max(high - low) * view.side / SIDE
+        level = score >= MESH_SCORE and abs(_turned(roll - view.roll)) < LEVEL
+        if level and read >= LEAST_READS:
+            return _Face(placed, roll, side)
+        view = View(view.out((low + high) / 2), MESH_ROOM * side, roll)
+    return None
+
+
+def _is_clear(photo: np.ndarray, face: _Face, finder: Finder) -> bool:
+    """Whether the finder, too, takes a face for one, and for one that is this way up."""
+    centre = (face.mesh.min(axis=0) + face.mesh.max(axis=0)) / 2
+    upright, upside_down = (
+        finder.find(View(centre, FINDER_ROOM * face.side, face.roll + turn).of(photo)).scores
+        for turn in (0, np.pi)
     )
-    rectangles, scores, _ = _local.detector.run(small, 0, 0.0)
-    boxes = [
-        (np.array([r.left(), r.top(), r.right() + 1, r.bottom() + 1]) - margin) / factor
-        for r in rectangles
-    ]
-    return _Faces(turns, factor * longest, boxes, list(scores))
+    best = max(upright, default=0)
+    return best >= max([UPRIGHT_SCORE, *upside_down])
 
 
-def _predict(grey: np.ndarray, box: np.ndarray, predictor_file: Path) -> np.ndarray:
-    """The 68 landmarks, float (68, 2), of the face in a box; both in pixels of the photo.
+def _apart(one: _Face, other: _Face) -> bool:
+    """Whether two faces are not one, found twice."""
+    distance = np.linalg.norm(one.mesh.mean(axis=0) - other.mesh.mean(axis=0))
+    return distance > max(one.side, other.side) / 2
 
-    The face is cut out with half a box around it and brought to PREDICTOR_SIDE, so that neither
-    the noise of a large one nor the whole pixels of dlib's points in a small one matter.
-    """
-    height, width = grey.shape
-    margin = (box[2] - box[0]) / 2
-    left, top = np.floor(box[:2] - margin).astype(int)
-    right, bottom = np.ceil(box[2:] + margin).astype(int)
-    columns = np.arange(left, right).clip(0, width - 1)
-    rows = np.arange(top, bottom).clip(0, height - 1)
-    factor = PREDICTOR_SIDE / (box[2] - box[0])
-    cut = resized(grey[rows[:, None], columns], factor)
-    ratio = np.array(cut.shape[::-1]) / (right - left, bottom - top)
-    place = np.rint((box - [left, top, left, top]) * np.tile(ratio, 2)).astype(int)
-    place[2:] -= 1  # dlib's last pixel lies inside
-    shape = landmarks.predictor(predictor_file)(cut, dlib.rectangle(*place.tolist()))
-    points = np.array([(point.x, point.y) for point in shape.parts()])
-    # Pixel centres lie at whole numbers in both pictures.
-    return (points + 0.5) / ratio - 0.5 + (left, top)
+
+def _roll(eyes: np.ndarray) -> float:
+    """By how much the line from the first eye to the second falls, in radians, clockwise."""
+    x, y = eyes[1] - eyes[0]
+    return float(np.arctan2(y, x))
+
+
+def _turned(angle: float) -> float:
+    """An angle in (-pi, pi]."""
+    return float(np.pi - (np.pi - angle) % (2 * np.pi))

@@ -18,13 +18,15 @@ from tqdm import tqdm
 from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
 from faceverify.base.text_lines import numbered_lines
+from faceverify.verify.embedding import Embedding
 from faceverify.verify.embedding_store import EmbeddingStore, StoredEmbedding, stamp
 from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
-from faceverify.verify.verifier import ACCEPT, REJECT, SLOTS, Embedding, Verifier
-from faceverify.verify.verifier_file import COMPARED_AT_ONCE
+from faceverify.verify.verifier import ACCEPT, COPY, REJECT, SLOTS, Verifier
 
 COLUMNS = (*SLOTS, "theta", "decision", "error")
+ROWS_AT_ONCE = 4096  # bounds the memory
 IDENTICAL = "warning: both photos are one and the same file"
+COPIED = "warning: both photos seem to be one photo, turned, scaled or encoded again"
 
 
 def score(
@@ -64,9 +66,20 @@ def score(
 def _rows(path: Path) -> Iterator[list[str]]:
     """The rows below the heading, but for blank lines."""
     rows = _cells(path)
-    if next(rows, None) != list(SLOTS):
-        raise InputError(f"{path}, line 1: expected the columns {','.join(SLOTS)}")
+    heading = next(rows, None)
+    if heading != list(SLOTS):
+        raise InputError(f"{path}, line 1: expected the columns {','.join(SLOTS)}{_found(heading)}")
     yield from rows
+
+
+def _found(heading: list[str] | None) -> str:
+    """What a list has in place of its heading, in words that follow what was expected."""
+    if heading is None:
+        return ", and the file is empty"
+    for sign, name in ((";", "semicolons"), ("\t", "tabs")):
+        if sign in heading[0]:
+            return f", with commas between the cells, and found {name}; save it with commas"
+    return f", and found {','.join(heading)}"
 
 
 def _cells(path: Path) -> Iterator[list[str]]:
@@ -160,7 +173,7 @@ def _write(
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         rows = _rows(pairs)
-        while part := list(islice(rows, COMPARED_AT_ONCE)):
+        while part := list(islice(rows, ROWS_AT_ONCE)):
             for row in _scored(verifier, part, store, threshold):
                 decisions[row[COLUMNS.index("decision")]] += 1
                 writer.writerow([output.spreadsheet_cell(_printable(cell)) for cell in row])
@@ -189,4 +202,6 @@ def _scored(
         theta, _ = verifier.network.compare(first, second)
         for place, value in zip(places, theta, strict=True):
             results[place][2:4] = [f"{value:.6f}", ACCEPT if value < threshold else REJECT]
+            if value < COPY and not results[place][4]:
+                results[place][4] = COPIED
     return results

@@ -38,6 +38,12 @@ class SeveralFacesError(CaptureError):
     code = "several_faces"
 
 
+class WrongPointsError(CaptureError):
+    """Eyes, nose and mouth do not lie as in a face seen from the front."""
+
+    code = "wrong_points"
+
+
 class FaceTooSmallError(CaptureError):
     """The photo as taken has too few pixels of the face."""
 
@@ -48,6 +54,12 @@ class BlurredError(CaptureError):
     """The face is out of focus, or moved."""
 
     code = "blurred"
+
+
+class DoubtfulError(CaptureError):
+    """What was found and aligned can hardly be a face, in its right colours."""
+
+    code = "doubtful"
 
 
 class TooDarkError(CaptureError):

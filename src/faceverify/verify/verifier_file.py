@@ -1,20 +1,27 @@
 """The exported verifier, read and run without TensorFlow: `verifier.json` and its `.tflite`."""
 
 import hashlib
+import json
 import math
+import os
+import queue
 import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from pydantic import Field, model_validator
 
 from faceverify.base.errors import InputError, MadeFileError
-from faceverify.base.files import content, parse_json, path_inside
+from faceverify.base.files import content, parse_json, path_inside, replacing
 from faceverify.base.quiet import held_stderr
 from faceverify.base.schema import (
     Angle,
+    Calibration,
     Capture,
     Digest,
     Group,
@@ -23,20 +30,20 @@ from faceverify.base.schema import (
     Share,
     checked,
 )
+from faceverify.verify.face_networks import FaceNetworks, Finder, Mesh, loading
 
-FORMAT = 1
+FORMAT = 2
 SIGNATURES = {
     "compare": {"inputs": ["first", "second"], "outputs": ["theta", "thetas"]},
-    "embed": {"inputs": ["photos"], "outputs": ["embedding"]},
+    "embed": {"inputs": ["photo"], "outputs": ["embedding", "quality"]},
+    "quality": {"inputs": ["photo"], "outputs": ["quality"]},
 }
-# Most photos and most comparisons of one call of the model, so that memory is bounded.
-PHOTOS_AT_ONCE, COMPARED_AT_ONCE = 8, 4096
 # Most bytes of a `verifier.json`: real ones have a few thousand, and pydantic needs a kilobyte of
 # memory for each wrong value.
 LARGEST = 2**18
-# `held_stderr` holds back the whole process: only one thread at a time may use it.
-_loading = threading.Lock()
+_CORES = os.cpu_count() or 1
 
+_Model = TypeVar("_Model")
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
 Size = Annotated[int, Field(ge=1)]
 
@@ -59,9 +66,57 @@ class Alignment(Group):
     mouth_left: Position
 
 
-class Input(Group):
-    """Input of `embed`: photos aligned to one size, then stretched to the canvas; pixels."""
+class MlKitPoint(Group):
+    """A point by Google's ML Kit: a landmark, or the mean of some points of a contour.
 
+    `points`: their places in the contour; none for all of them.
+    """
+
+    kind: Literal["contour", "landmark"]
+    name: str
+    points: list[int]
+
+
+class PointSource(Group):
+    """How other finders of faces tell one of the five points.
+
+    `mesh`: vertices of MediaPipe's Face Mesh, whose mean it is. `ml_kit`: the same by ML Kit.
+    """
+
+    mesh: Annotated[list[int], Field(min_length=1)]
+    ml_kit: MlKitPoint
+
+
+class PointSources(Group):
+    """A source for each of the points of `Alignment`; sides are the person's."""
+
+    right_eye: PointSource
+    left_eye: PointSource
+    nose_tip: PointSource
+    mouth_right: PointSource
+    mouth_left: PointSource
+
+
+class Input(Group):
+    """How a photo becomes the input of `embed`: found, aligned, stretched to the canvas.
+
+    `front_camera`: a picture that a front camera mirrors is mirrored back first. `transform`: the
+    similarity of least squared distance of the five points from `alignment`, which never mirrors.
+    `pixel_centres`: the middle of the first pixel is (0, 0). `shrinking`: where the transform
+    makes the photo smaller, the photo is scaled to that size first, each new pixel the mean of
+    the area that it covers. `sampling`: what is read between pixels. `border`: beyond the photo's
+    edge its last pixels are repeated. `stretch`: the aligned photo is stretched to the canvas,
+    edge to edge: x' = (x + 1/2) canvas_width / aligned_width - 1/2.
+    """
+
+    front_camera: Literal["unmirrored"]
+    transform: Literal["least_squares_similarity"]
+    mirroring: Literal[False]
+    pixel_centres: Literal["whole_numbers"]
+    shrinking: Literal["area"]
+    sampling: Literal["bilinear"]
+    border: Literal["replicate"]
+    stretch: Literal["bilinear"]
     aligned_width: Size
     aligned_height: Size
     canvas_width: Size
@@ -69,6 +124,7 @@ class Input(Group):
     channels: Literal["RGB"]
     type: Literal["uint8"]
     alignment: Alignment
+    points: PointSources
 
 
 class Member(Group):
@@ -97,15 +153,21 @@ class Parity(Group):
 class VerifierDescription(Group):
     """The contents of `verifier.json`.
 
+    `version`: the SHA-256 of the file without these 64 digits; as the file names all others by
+    theirs, it stands for the whole bundle. `vectors`: what `verify.bundle` checks an app by.
     `threshold`: below this theta, in radians, two photos are accepted as one person. `inputs`:
     SHA-256 of the files that the export was made of. `metrics`: the ensemble's figures.
     """
 
     format: Literal[FORMAT]
+    version: Digest
     model: NamedFile
-    landmark_model: NamedFile
+    finder: NamedFile
+    mesh: NamedFile
+    vectors: NamedFile
     input: Input
     threshold: Angle
+    calibration: Calibration
     members: Annotated[list[Member], Field(min_length=1)]
     capture: Capture
     metrics: dict[str, Number | None]
@@ -122,30 +184,37 @@ class VerifierDescription(Group):
 
 
 class Network:
-    """The model file, run by LiteRT; may be called from several threads at once."""
+    """The model file, run by LiteRT; may be called from several threads at once.
+
+    The file takes one photo at a time: as many interpreters as there are cores share the work.
+    """
 
     def __init__(self, data: bytes) -> None:
-        """Take a model file's bytes; ValueError for those of no model with the two signatures."""
-        with _loading, held_stderr():  # LiteRT tells of its processor delegate
-            interpreter = Interpreter(model_content=data, num_threads=1)
-            interpreter.allocate_tensors()
+        """Take a model file's bytes; ValueError for those of no model with the signatures."""
+        self._data = data
+        interpreter = _interpreter(data)
         if interpreter.get_signature_list() != SIGNATURES:
             raise ValueError("its signatures are not those of a verifier")
-        self._lock = threading.Lock()
-        self._embed = interpreter.get_signature_runner("embed")
-        self._compare = interpreter.get_signature_runner("compare")
-        self.photo_shape = _shape(self._embed, "photos")
-        (self.units,) = _shape(self._compare, "first")
-        self.members = int(self._compare.get_output_details()["thetas"]["shape"][-1])
+        self._idle: queue.LifoQueue[Interpreter] = queue.LifoQueue()
+        self._idle.put(interpreter)
+        self._more = threading.Semaphore(_CORES - 1)
+        embed, compare = (interpreter.get_signature_runner(name) for name in ("embed", "compare"))
+        self.photo_shape = _shape(embed.get_input_details()["photo"])
+        (self.units,) = _shape(compare.get_input_details()["first"])
+        (self.members,) = _shape(compare.get_output_details()["thetas"])
 
-    def embed(self, canvases: np.ndarray) -> np.ndarray:
-        """Embed aligned photos, uint8 (B, 218, 218, 3) -> float32 (B, N)."""
+    def embed(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Embed aligned photos, uint8 (B, 218, 218, 3).
+
+        Gives the embeddings, float32 (B, N), and the qualities (B,): how far each photo is
+        believed to be an aligned face in RGB, [0, 1].
+        """
         _check(canvases, np.uint8, self.photo_shape, "photos")
-        found = np.empty((len(canvases), self.units), np.float32)
-        for part in _parts(len(canvases), PHOTOS_AT_ONCE):
-            with self._lock:
-                found[part] = self._embed(photos=canvases[part])["embedding"]
-        return found
+        with ThreadPoolExecutor(_CORES) as pool:
+            found = list(pool.map(self._embed, canvases))
+        vectors = np.array([one["embedding"][0] for one in found], np.float32)
+        qualities = np.array([one["quality"][0] for one in found], np.float32)
+        return vectors.reshape(len(canvases), self.units), qualities
 
     def compare(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Measure the angles between pairs of embeddings, float32 (B, N) each.
@@ -159,11 +228,36 @@ class Network:
             raise ValueError(f"{len(first)} embeddings cannot be compared with {len(second)}")
         thetas = np.empty((len(first), self.members), np.float32)
         theta = np.empty(len(first), np.float32)
-        for part in _parts(len(first), COMPARED_AT_ONCE):
-            with self._lock:
-                found = self._compare(first=first[part], second=second[part])
-                theta[part], thetas[part] = found["theta"], found["thetas"]
+        with self._borrowed("compare") as compare:
+            for i in range(len(first)):
+                found = compare(first=first[i : i + 1], second=second[i : i + 1])
+                theta[i], thetas[i] = found["theta"][0], found["thetas"][0]
         return theta, thetas
+
+    def _embed(self, canvas: np.ndarray) -> dict[str, np.ndarray]:
+        with self._borrowed("embed") as embed:
+            return embed(photo=canvas[None])
+
+    @contextmanager
+    def _borrowed(self, signature: str) -> Iterator[SignatureRunner]:
+        """A signature of an interpreter that nobody else uses meanwhile."""
+        try:
+            interpreter = self._idle.get_nowait()
+        except queue.Empty:
+            more = self._more.acquire(blocking=False)
+            interpreter = _interpreter(self._data) if more else self._idle.get()
+        try:
+            yield interpreter.get_signature_runner(signature)
+        finally:
+            self._idle.put(interpreter)
+
+
+def _interpreter(data: bytes) -> Interpreter:
+    """An interpreter of a model file's bytes; ValueError for those of no model."""
+    with loading, held_stderr():  # LiteRT tells of its processor delegate
+        interpreter = Interpreter(model_content=data, num_threads=1)
+        interpreter.allocate_tensors()
+    return interpreter
 
 
 class VerifierFile(NamedTuple):
@@ -171,28 +265,22 @@ class VerifierFile(NamedTuple):
 
     description: VerifierDescription
     network: Network
+    faces: FaceNetworks
 
 
 def load(path: Path) -> VerifierFile:
-    """Load a `verifier.json` and the model file beside it.
+    """Load a `verifier.json` and the three model files beside it.
 
     Raises InputError as `read` does, and for a model file that is missing or is not the one
     that `verifier.json` describes.
     """
     description = read(path)
-    named = description.model
-    file = path_inside(path.parent, named.file)
-    try:
-        # A file of another size is not read whole: it may be endless.
-        data = file.read_bytes() if file.stat().st_size == named.bytes else b""
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; it belongs beside {path.name}") from None
-    if hashlib.sha256(data).hexdigest() != named.sha256:
-        raise InputError(f"{file} is not the file that {path.name} describes; bring both again")
-    try:
-        network = Network(data)
-    except (ValueError, RuntimeError) as error:
-        raise InputError(f"{file} is no verifier: {error}") from None
+    faces = FaceNetworks(
+        _model(path, description.finder, Finder, "face finder"),
+        _model(path, description.mesh, Mesh, "face mesh"),
+    )
+    network = _model(path, description.model, Network, "verifier")
+    file = path.parent / description.model.file
     canvas = (description.input.canvas_height, description.input.canvas_width, 3)
     if canvas != network.photo_shape:
         raise InputError(f"{path}: input: {file.name} takes photos of {network.photo_shape}")
@@ -203,7 +291,25 @@ def load(path: Path) -> VerifierFile:
         raise InputError(f"{path}: members: {file.name} gives {network.units} numbers a photo")
     if not _are_of(network, members):
         raise InputError(f"{path}: members: {file.name} has other tails or weights")
-    return VerifierFile(description, network)
+    text = content(path, LARGEST).decode("utf-8")
+    if version_of(text, description.version) != description.version:
+        raise InputError(f"{path} was changed: its version is not that of its contents")
+    return VerifierFile(description, network, faces)
+
+
+def _model(path: Path, named: NamedFile, kind: Callable[[bytes], _Model], meaning: str) -> _Model:
+    file = path_inside(path.parent, named.file)
+    try:
+        # A file of another size is not read whole: it may be endless.
+        data = file.read_bytes() if file.stat().st_size == named.bytes else b""
+    except FileNotFoundError:
+        raise InputError(f"{file} is missing; it belongs beside {path.name}") from None
+    if hashlib.sha256(data).hexdigest() != named.sha256:
+        raise InputError(f"{file} is not the file that {path.name} describes; bring both again")
+    try:
+        return kind(data)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{file} is no {meaning}: {error}") from None
 
 
 def read(path: Path) -> VerifierDescription:
@@ -219,6 +325,20 @@ def read(path: Path) -> VerifierDescription:
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from None
     return checked(VerifierDescription, values, path)
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    """Write a `verifier.json` with these values and the version that they make."""
+    text = json.dumps(values | {"version": ""}, indent=2, allow_nan=False) + "\n"
+    empty = '"version": ""'
+    text = text.replace(empty, f'"version": "{version_of(text, "")}"', 1)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def version_of(text: str, version: str) -> str:
+    """The SHA-256 of a `verifier.json`'s text without the version that it names."""
+    return hashlib.sha256(text.replace(version, "", 1).encode()).hexdigest()
 
 
 def _are_of(network: Network, members: list[Member]) -> bool:
@@ -238,8 +358,9 @@ def _are_of(network: Network, members: list[Member]) -> bool:
     )
 
 
-def _shape(runner: SignatureRunner, name: str) -> tuple[int, ...]:
-    return tuple(int(size) for size in runner.get_input_details()[name]["shape_signature"][1:])
+def _shape(detail: dict) -> tuple[int, ...]:
+    """The shape of one row of a signature's input or output."""
+    return tuple(int(size) for size in detail["shape"][1:])
 
 
 def _check(array: np.ndarray, kind: type, shape: tuple[int, ...], name: str) -> None:
@@ -248,7 +369,3 @@ def _check(array: np.ndarray, kind: type, shape: tuple[int, ...], name: str) -> 
             f"{name} must be {kind.__name__} (B, {', '.join(map(str, shape))}), "
             f"not {array.dtype} {array.shape}"
         )
-
-
-def _parts(count: int, size: int) -> list[slice]:
-    return [slice(start, start + size) for start in range(0, count, size)]

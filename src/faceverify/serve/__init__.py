@@ -1,0 +1,1 @@
+"""The verifier as an HTTP service; runs without TensorFlow and without this checkout."""

@@ -1,0 +1,37 @@
+"""Threads that stay, for the work on photos.
+
+dlib and OpenCV keep memory for each thread that ever used them and do not give it back when the
+thread ends: a server that takes a new thread for each request would grow without end.
+"""
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+_thread = threading.local()
+
+
+def submit(function: Callable, *arguments: Any, **options: Any) -> Future:
+    """Have one of the threads call a function; they are as many as processors, at least two."""
+    return _pool(os.getpid()).submit(function, *arguments, **options)
+
+
+def call(function: Callable, *arguments: Any, **options: Any) -> Any:
+    """Have one of the threads call a function and wait for it; one of them calls it itself."""
+    if getattr(_thread, "stays", False):
+        return function(*arguments, **options)
+    return submit(function, *arguments, **options).result()
+
+
+@functools.cache
+def _pool(process: int) -> ThreadPoolExecutor:
+    """The threads of a process: one that was forked has none of its parent's."""
+    return ThreadPoolExecutor(
+        max(os.cpu_count() or 1, 2),
+        "faceverify",
+        initializer=setattr,
+        initargs=(_thread, "stays", True),
+    )
