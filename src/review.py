@@ -32,8 +32,6 @@ def main() -> None:
     if not clean:
         parts.append("Changes that are not committed are no part of this report.")
     if run("git", "diff", "--name-only", base, HEAD):
-        made = lock_section() if clean else "Commit all changes to have this checked."
-        parts.append(conclusion(base, made))
         sections = {
             "Metrics": metrics_section(base),
             "Metrics on cards": cards_section(base),
@@ -41,8 +39,9 @@ def main() -> None:
             "Parameters": parameters_section(base),
             "Data and models": data_section(base),
             "Plots": plots_section(base),
-            "Up to date": made,
+            "Up to date": lock_section() if clean else "Commit all changes to have this checked.",
         }
+        parts.append(conclusion(base, sections["Up to date"]))
         parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
     else:
         parts.append("Nothing differs.")
