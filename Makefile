@@ -1,6 +1,8 @@
 # The set-up and the two main commands; see README.md.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# DVC asks for the user's name, and a user id in a container may have none.
+export LOGNAME := $(or $(LOGNAME),$(shell id -u 2>/dev/null))
 
 # `make runs` shows the six figures of this model, and two on cards.
 MODEL ?= ensemble

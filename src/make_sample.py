@@ -9,6 +9,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -143,7 +144,10 @@ def pip_reason(stderr: str) -> str:
         return "the download has another SHA-256 than the pinned one; do not use it, try again"
     lines = [line for line in stderr.splitlines() if line.startswith("ERROR: ")]
     reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no reason"
-    return f"cannot be downloaded ({reason}); check the network and run this again"
+    # Without a connection pip's error is that there is no such package.
+    if broken := re.findall(r"connection broken by '(.+)': /", stderr):
+        reason = broken[-1]
+    return f"cannot be downloaded ({reason}); check the network, and the proxy, and run this again"
 
 
 def read_photos(archive: Path) -> dict[str, np.ndarray]:

