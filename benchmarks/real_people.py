@@ -32,7 +32,8 @@ from faceverify.evaluation.report import ModelScores
 from faceverify.evaluation.summary import CARD
 from faceverify.evaluation.verification import NO_PHOTO, VerificationPairs
 from faceverify.faces import aligned_photos, landmarks
-from faceverify.runs import parameters, script
+from faceverify.model import quality, store
+from faceverify.runs import members, parameters, script
 
 OUT = ROOT / "benchmarks/real_people.json"
 ALIGNED = evaluate.CACHE / "real-people"
@@ -130,11 +131,11 @@ def bring_to_size(photo: Path, out: Path, predictor: Path) -> np.ndarray:
 
 def pairs_of(photos: list[Photo], judged: JudgedPhotos) -> Iterator[tuple[str, VerificationPairs]]:
     """Name of a set -> its pairs: all genuine ones, and impostor pairs drawn from all there are."""
-    members = defaultdict(list)
+    rows_of = defaultdict(list)
     for row, photo in enumerate(photos):
         for name in photo.sets:
-            members[name].append(row)
-    for name, rows in members.items():
+            rows_of[name].append(row)
+    for name, rows in rows_of.items():
         rng = np.random.default_rng(SEED)
         rows = np.array(rows)
         first = np.sort(rng.permutation(rows)[:MOST_CARDS]) if "strangers" in name else rows
@@ -156,8 +157,12 @@ def figures(
     cards = card_condition.put_on_cards(
         judged, joined, evaluate.cards_of(settings), evaluate.CACHE, settings.workers
     )
+    cards = card_condition.without_doubtful(
+        cards, len(judged.names), quality.load(), settings.capture.min_quality
+    )
     pairs = {"train": joined, "val": joined, CARD: cards.pairs}
-    scores = evaluate.score_models(Trials(judged, cards.faces, pairs), settings)
+    trained = {name: store.load(members.MODELS / name) for name in settings.members}
+    scores = evaluate.score_models(trained, Trials(judged, cards.faces, pairs), settings)
     ends = np.cumsum([len(part.same) for part in sets.values()])
     places = zip(sets, np.split(np.arange(ends[-1]), ends[:-1]), strict=True)
     return {
