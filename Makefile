@@ -69,6 +69,8 @@ sample: .venv/installed
 demo: sample
 	dvc repro
 	@echo && cat metrics/summary.md
+# Where code, data or parameters are others than the commit's there is nothing to compare.
+	@echo && python src/drift.py --brief 2>/dev/null || true
 
 lint: .venv/installed-dev
 	ruff check .

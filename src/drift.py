@@ -37,18 +37,24 @@ def main() -> None:
     """Print where the two ran, what differs, and the verdict; exit code 1 for a real change."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="HEAD", help="the revision to compare with (HEAD)")
-    base = parser.parse_args().base
+    parser.add_argument("--brief", action="store_true", help="print one line, the verdict")
+    arguments = parser.parse_args()
+    base = arguments.base
     revisions.check(base)
     old, new = revisions.parsed(base, LOCK, dvc_yaml.parse, comparison.Lock), lock()
     check_inputs(base, old, new)
     moved = rounding.compare(*thetas(base), thresholds())
     changed = comparison.changed(comparison.outs(old), comparison.outs(new))
-    print(f"# The results here against those of {base}\n")
-    print(environments(base))
-    print(f"\nOutputs with other bytes: {', '.join(f'`{path}`' for path in changed) or 'none'}.\n")
-    print(table(moved))
     verdict = rounding.verdict(moved)
-    print(f"\nVerdict: {verdict}. {MEANING[verdict]}")
+    if arguments.brief:
+        count = f"{len(changed)} outputs have other bytes."
+        print(f"Against {base}: {verdict}. {MEANING[verdict]} {count}")
+    else:
+        print(f"# The results here against those of {base}\n")
+        print(environments(base))
+        paths = ", ".join(f"`{path}`" for path in changed) or "none"
+        print(f"\nOutputs with other bytes: {paths}.\n\n{table(moved)}")
+        print(f"\nVerdict: {verdict}. {MEANING[verdict]}")
     sys.exit(verdict == rounding.REAL)
 
 

@@ -130,8 +130,9 @@ def changed_thetas(clone: Clone, by: float) -> None:
     table.to_csv(path, index=False)
 
 
-def run(clone: Clone, base: str = "HEAD"):
-    return clone.run(sys.executable, str(ROOT / "src/drift.py"), "--base", base, check=False)
+def run(clone: Clone, base: str = "HEAD", *options: str):
+    script = str(ROOT / "src/drift.py")
+    return clone.run(sys.executable, script, "--base", base, *options, check=False)
 
 
 @pytest.fixture
@@ -177,6 +178,22 @@ def test_scores_that_moved_far_are_a_real_change(results):
     assert (result.returncode, result.stderr) == (1, "")
     assert "| ja | 0.010000 | 0.010000 |" in result.stdout
     assert "\nVerdict: a real change. " in result.stdout
+
+
+def test_in_brief_it_is_one_line(results):
+    same = "Against HEAD: identical. Every score is the same. 0 outputs have other bytes.\n"
+    assert run(results, "HEAD", "--brief").stdout == same
+    changed_thetas(results, 0.01)
+    result = run(results, "HEAD", "--brief")
+    assert result.returncode == 1
+    assert result.stdout.startswith("Against HEAD: a real change. A score moved by more than ")
+    assert result.stdout.count("\n") == 1
+
+
+def test_make_demo_ends_with_the_line_in_brief():
+    makefile = (ROOT / "Makefile").read_text()
+    demo = makefile.split("\ndemo: sample\n")[1].split("\n\n")[0]
+    assert "python src/drift.py --brief" in demo.splitlines()[-1]
 
 
 def test_another_machine_is_seen_in_the_records(results):
