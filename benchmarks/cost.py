@@ -17,7 +17,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 LISTS = ("identity_CelebA.txt", "list_attr_celeba.txt")
-MODELS = ("shape_predictor_68_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat")
+MODELS = (
+    "shape_predictor_68_face_landmarks.dat",
+    "dlib_face_recognition_resnet_model_v1.dat",
+    "face_detection_full_range.tflite",
+    "face_landmark.tflite",
+)
 EPOCHS = 11
 
 

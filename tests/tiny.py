@@ -146,7 +146,7 @@ def _share_read_only(source: str, target: str) -> None:
 
 
 def copy_people(sample: Path, data: Path) -> None:
-    """The first photos of some people of the sample, in CelebA's layout, with dlib's models."""
+    """The first photos of some people of the sample, in CelebA's layout, with the networks."""
     identities = (sample / "identity_CelebA.txt").read_text().splitlines()
     _count, header, *marks = (sample / "list_attr_celeba.txt").read_text().splitlines()
     mark_of = {line.split()[0]: line for line in marks}
@@ -162,5 +162,5 @@ def copy_people(sample: Path, data: Path) -> None:
     (data / "identity_CelebA.txt").write_text("\n".join(lines) + "\n")
     rows = [mark_of[name] for name in chosen]
     (data / "list_attr_celeba.txt").write_text("\n".join([str(len(rows)), header, *rows]) + "\n")
-    for model in sample.glob("*.dat"):
+    for model in (*sample.glob("*.dat"), *sample.glob("*.tflite")):
         shutil.copy(model, data / model.name)
