@@ -131,9 +131,10 @@ def test_git_holds_small_metrics_and_plots_but_no_faces(clone):
     assert not [
         name for name in tracked if name.startswith(("data/", "models/members/ja", "prepared/s"))
     ]
-    # But for the page of examples, whose three people are of the sample.
+    # But for the page of examples and the test vectors, whose people are of the sample.
     pictures = [name for name in tracked if name.endswith((".png", ".jpg"))]
-    assert pictures == ["docs/cards.jpg"]
+    vectors = [f"src/sample/vectors/vector-{number}.png" for number in (1, 2, 3)]
+    assert pictures == ["docs/cards.jpg", *vectors]
     assert (clone.folder / "plots/gallery/false_accepts.png").is_file()
 
 
@@ -143,7 +144,7 @@ def test_the_summary_has_six_figures_a_model_with_intervals(clone):
     assert set(summary(clone)) == MEMBERS | {"ensemble", "dlib"}
     assert all(set(report) == expected for report in summary(clone).values())
     text = (clone.folder / "metrics/summary.md").read_text()
-    models, _, _, _, weightings, _ = text.split("\n\n")
+    models, _, _, _, _, weightings, _ = text.split("\n\n")
     rows = models.splitlines()[2:]
     assert {row.split(" | ")[0].removeprefix("| ") for row in rows} == set(summary(clone))
     best = summary(clone)["dlib"]
