@@ -45,6 +45,7 @@ METRICS, PLOTS = Path("metrics"), Path("plots")
 
 def main() -> None:
     """Score the same pairs with every model and write metrics, plots and gallery."""
+    backend.compute_alike()
     settings = parameters.load(Path("params.yaml"))
     lock.claim("evaluate")
     for folder in members.remove_former(settings.members):

@@ -43,6 +43,7 @@ LICENCES = [
 
 def main() -> None:
     """Convert the ensemble, check its theta against that of its models, and write the bundle."""
+    backend.compute_alike()
     settings = parameters.load(Path("params.yaml"))
     lock.claim("export")
     judged, pairs = load_pairs(PREPARED, settings.evaluate.genuine_per_identity, settings.seed)

@@ -37,6 +37,8 @@ def main() -> None:
         raise errors.InputError(f"params.yaml has no member {member!r} in `members`")
     model_settings.check(everything)  # all members', before the first of them trains for hours
     settings = everything.member(member)
+    if settings.precision == "float32":
+        backend.compute_alike()
     lock.claim(f"train-{member}")
 
     records = {s: PairRecords(PREPARED / f"{s}.tfrecord") for s in ("train", "val")}

@@ -13,7 +13,7 @@ from tiny import STAGES, Clone, make_clone
 
 ROOT = Path(__file__).resolve().parents[1]
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # A shell starts background commands with Ctrl-C ignored, and what they start would ignore it too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

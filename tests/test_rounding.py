@@ -1,7 +1,10 @@
 """Tests of drift.py and of faceverify.runs.rounding: rounding is told from a real change."""
 
 import json
+import os
+import platform
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -157,6 +160,32 @@ def test_a_run_that_is_the_same_is_identical(clone):
     assert clone.git("status", "--porcelain") == ""
 
 
+COMPUTED = """
+from faceverify.base import backend
+backend.start()
+backend.compute_alike()
+import keras
+keras.layers.Conv2D(8, 3)(keras.ops.ones((1, 16, 16, 3)))
+"""
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="x86 has these instructions alone")
+@pytest.mark.parametrize(
+    ("wanted", "used"), [({}, "AVX2"), ({"ONEDNN_MAX_CPU_ISA": "SSE41"}, "SSE4.1")]
+)
+def test_onednn_uses_what_all_processors_have_or_what_the_user_says(wanted, used):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "ONEDNN_VERBOSE": "1", **wanted}
+    result = subprocess.run(
+        [sys.executable, "-c", COMPUTED],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"onednn_verbose,v1,info,cpu,isa:Intel {used}\n" in result.stdout
+    assert "onednn_verbose,v1,primitive,exec,cpu,convolution" in result.stdout
+
+
 def test_another_instruction_set_gives_numerical_noise(clone, tmp_path, monkeypatch):
     workspace = clone.copy(tmp_path / "clone")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
@@ -166,8 +195,12 @@ def test_another_instruction_set_gives_numerical_noise(clone, tmp_path, monkeypa
     assert result.returncode == 0, result.stdout + result.stderr
     assert "`metrics/environment.json`" in result.stdout
     assert "`models/members/ja/`" not in result.stdout
-    setting = '| evaluate | settings | {} | {"TF_ENABLE_ONEDNN_OPTS": "0"} |'
-    assert setting in result.stdout
+    if platform.machine() == "x86_64":
+        usual, without = (
+            json.dumps({"ONEDNN_MAX_CPU_ISA": "AVX2", "TF_ENABLE_ONEDNN_OPTS": value})
+            for value in ("1", "0")
+        )
+        assert f"| evaluate | settings | {usual} | {without} |" in result.stdout
     # Whether any score moves at all depends on what oneDNN has for this processor.
     assert "\nVerdict: numerical noise. " in result.stdout or "identical. " in result.stdout
 

@@ -2,12 +2,18 @@
 
 import errno
 import os
+import platform
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
 from faceverify.base.quiet import held_stderr
+
+# TensorFlow takes oneDNN where the processor has AVX-512, and oneDNN the widest instructions there
+# are: each kind of processor adds in an order of its own. With these all that have AVX2, x86's since
+# 2015, give the same bytes; docs/drift.md says what was measured. What a user sets is kept.
+ALIKE = {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
 def start() -> ModuleType:
@@ -16,13 +22,29 @@ def start() -> ModuleType:
     Call it before Keras is imported. The dozen lines that its libraries print about their build,
     whatever the log level, appear only when the start fails.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Its errors are raised too. What it logs as one is that oneDNN lacks a type without AVX-512.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _set("TF_ENABLE_ONEDNN_OPTS")
     with held_stderr():
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()
         tensorflow.config.list_physical_devices()
     return tensorflow
+
+
+def compute_alike() -> None:
+    """Let float32 operations give the same bytes on every processor with AVX2.
+
+    Call it before the first operation, and not where some are in bfloat16: TensorFlow asks the
+    processor whether it has those, and fails where oneDNN may not use the instructions for them.
+    """
+    _set("ONEDNN_MAX_CPU_ISA")
+
+
+def _set(name: str) -> None:
+    if platform.machine() in ("x86_64", "AMD64"):
+        os.environ.setdefault(name, ALIKE[name])
 
 
 @contextmanager

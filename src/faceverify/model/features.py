@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from faceverify.base import backend
 from faceverify.base.cache import stored
 from faceverify.base.digests import sha256
 from faceverify.faces.aligned_photos import decode_aligned, name_in_errors, to_canvas
@@ -52,11 +53,12 @@ def brain_features(
     """
     digests = [sha256(read(name)) for name in names]
     names_of = dict(sorted(zip(digests, names, strict=True)))
-    versions = f"{FORMAT} {keras.backend.backend()} {keras.version()} {cv2.__version__}"
+    rounding = [os.environ.get(name, "") for name in backend.ALIKE]
+    versions = [FORMAT, keras.backend.backend(), keras.version(), cv2.__version__, *rounding]
     shape = (len(names_of), *brain.output_shape[1:])
     values = stored(
         cache,
-        [versions, fingerprint(brain), *names_of],
+        [" ".join(versions), fingerprint(brain), *names_of],
         shape,
         lambda: run_photos(brain, list(names_of.values()), read),
     )
