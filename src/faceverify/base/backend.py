@@ -11,8 +11,8 @@ from types import ModuleType
 from faceverify.base.quiet import held_stderr
 
 # TensorFlow takes oneDNN where the processor has AVX-512, and oneDNN the widest instructions there
-# are: each kind of processor adds in an order of its own. With these all that have AVX2, x86's since
-# 2015, give the same bytes; docs/drift.md says what was measured. What a user sets is kept.
+# are: each kind of processor adds in an order of its own. With these all that have AVX2 give the
+# same bytes; docs/drift.md says what was measured. What a user sets is kept.
 ALIKE = {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
