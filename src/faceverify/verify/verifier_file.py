@@ -7,7 +7,6 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
@@ -30,6 +29,7 @@ from faceverify.base.schema import (
     Share,
     checked,
 )
+from faceverify.verify import workers
 from faceverify.verify.face_networks import FaceNetworks, Finder, Mesh, loading
 
 FORMAT = 2
@@ -210,8 +210,7 @@ class Network:
         believed to be an aligned face in RGB, [0, 1].
         """
         _check(canvases, np.uint8, self.photo_shape, "photos")
-        with ThreadPoolExecutor(_CORES) as pool:
-            found = list(pool.map(self._embed, canvases))
+        found = workers.each(self._embed, canvases)
         vectors = np.array([one["embedding"][0] for one in found], np.float32)
         qualities = np.array([one["quality"][0] for one in found], np.float32)
         return vectors.reshape(len(canvases), self.units), qualities
