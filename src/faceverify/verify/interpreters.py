@@ -1,0 +1,65 @@
+"""LiteRT's interpreters of a model file, lent to the threads that run it."""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ai_edge_litert.interpreter import Interpreter
+
+from faceverify.base.quiet import held_stderr
+
+# `held_stderr` holds back the whole process: only one thread at a time may use it.
+_making = threading.Lock()
+
+
+class Interpreters:
+    """A pool of interpreters of one model file, at most one a core, for any number of threads.
+
+    Each has its own copy of the weights, so another is made only when threads have waited, in
+    all, as long as making one takes: a first comparison makes do with one, a list gets them all.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Take a model file's bytes; ValueError or RuntimeError for those of no model."""
+        self._data = data
+        self._idle: queue.LifoQueue[Interpreter] = queue.LifoQueue()
+        self._more = threading.Semaphore(os.cpu_count() or 1)
+        self._patience = 0.0  # seconds to wait before another one is made
+        self._idle.put(self._another())
+
+    @contextmanager
+    def borrowed(self) -> Iterator[Interpreter]:
+        """An interpreter, its tensors allocated, that no other thread uses meanwhile."""
+        interpreter = self._taken()
+        try:
+            yield interpreter
+        finally:
+            self._idle.put(interpreter)
+
+    def _taken(self) -> Interpreter:
+        with suppress(queue.Empty):
+            return self._idle.get_nowait()
+        start = time.perf_counter()
+        with suppress(queue.Empty):
+            interpreter = self._idle.get(timeout=max(self._patience, 0.0))
+            self._patience -= time.perf_counter() - start
+            return interpreter
+        return self._another() or self._idle.get()
+
+    def _another(self) -> Interpreter | None:
+        """One interpreter more; None where there are as many as cores."""
+        if not self._more.acquire(blocking=False):
+            return None
+        try:
+            with _making, held_stderr():  # LiteRT tells of its processor delegate
+                start = time.perf_counter()
+                interpreter = Interpreter(model_content=self._data, num_threads=1)
+                interpreter.allocate_tensors()
+                self._patience = time.perf_counter() - start
+        except BaseException:
+            self._more.release()
+            raise
+        return interpreter
