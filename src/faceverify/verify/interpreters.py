@@ -11,6 +11,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from faceverify.base.quiet import held_stderr
 
+# Seconds that threads wait for an interpreter, in all, before another one is made.
+PATIENCE = 0.25
 # `held_stderr` holds back the whole process: only one thread at a time may use it.
 _making = threading.Lock()
 
@@ -18,8 +20,8 @@ _making = threading.Lock()
 class Interpreters:
     """A pool of interpreters of one model file, at most one a core, for any number of threads.
 
-    Each has its own copy of the weights, so another is made only when threads have waited, in
-    all, as long as making one takes: a first comparison makes do with one, a list gets them all.
+    Each has its own copy of the weights, and making one takes as long as running it several times,
+    so another is made only after PATIENCE: a single comparison makes do with one.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -27,7 +29,7 @@ class Interpreters:
         self._data = data
         self._idle: queue.LifoQueue[Interpreter] = queue.LifoQueue()
         self._more = threading.Semaphore(os.cpu_count() or 1)
-        self._patience = 0.0  # seconds to wait before another one is made
+        self._patience = PATIENCE
         self._idle.put(self._another())
 
     @contextmanager
@@ -55,11 +57,10 @@ class Interpreters:
             return None
         try:
             with _making, held_stderr():  # LiteRT tells of its processor delegate
-                start = time.perf_counter()
                 interpreter = Interpreter(model_content=self._data, num_threads=1)
                 interpreter.allocate_tensors()
-                self._patience = time.perf_counter() - start
         except BaseException:
             self._more.release()
             raise
+        self._patience = PATIENCE
         return interpreter

@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
@@ -119,6 +118,7 @@ def _printable(cell: str) -> str:
 
 def _embed(verifier: Verifier, store: EmbeddingStore, allow_several: bool) -> None:
     """Embed all photos of the list that are not embedded yet."""
+    from tqdm import tqdm  # takes time and memory that two photos do not need
 
     def found(item: tuple[str, list[str]]) -> tuple[str, str, dict[str, StoredEmbedding]]:
         photo, slots = item
