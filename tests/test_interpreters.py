@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from faceverify.verify.face_networks import SIDE, Finder, Mesh, paths
-from faceverify.verify.interpreters import Interpreters
+from faceverify.verify.interpreters import PATIENCE, Interpreters
 from helpers import ROOT
 
 CORES = os.cpu_count()
@@ -38,28 +39,31 @@ def test_threads_at_once_get_what_one_gets(models):
         assert list(threads.map(both, views)) == alone
 
 
-def test_there_is_one_until_threads_have_waited(models):
-    pool = Interpreters(models[1])
-    with pool.borrowed() as first:
-        pass
-    with pool.borrowed() as again:
-        assert again is first
+def lent(pool, threads, times):
+    """The interpreters that threads at once are lent, and the most at a time."""
+    seen, held, most = set(), Counter(), 0
+
+    def borrow(_):
+        nonlocal most
+        with pool.borrowed() as interpreter:
+            seen.add(id(interpreter))
+            held[id(interpreter)] += 1
+            most = max(most, max(held.values()))
+            time.sleep(0.002)
+            held[id(interpreter)] -= 1
+        time.sleep(0.002)
+
+    with ThreadPoolExecutor(threads) as working:
+        list(working.map(borrow, range(threads * times)))
+    return len(seen), most
 
 
-def test_there_is_at_most_one_a_core(models):
-    pool = Interpreters(models[1])
-    with ThreadPoolExecutor(1) as thread:
-        with ExitStack() as held:
-            lent = [held.enter_context(pool.borrowed()) for _ in range(CORES)]
-            assert len(set(map(id, lent))) == CORES
+def test_a_comparison_makes_do_with_one(models):
+    assert lent(Interpreters(models[1]), 2, PATIENCE // 2) == (1, 1)
 
-            def borrow():
-                with pool.borrowed() as interpreter:
-                    return interpreter
 
-            waiting = thread.submit(borrow)
-            assert not wait([waiting], timeout=0.5).done
-        assert waiting.result(timeout=60) in lent
+def test_at_most_one_a_core_is_made_and_each_has_one_borrower(models):
+    assert lent(Interpreters(models[1]), 2 * CORES, 50 * CORES) == (CORES, 1)
 
 
 def test_an_error_of_a_borrower_gives_the_interpreter_back(models):
@@ -79,7 +83,6 @@ def test_what_is_no_model_is_told():
 MEASURED = r"""
 import re, sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 import numpy as np
 from faceverify.verify.face_networks import SIDE, Finder

@@ -3,7 +3,6 @@
 import os
 import queue
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -11,8 +10,9 @@ from ai_edge_litert.interpreter import Interpreter
 
 from faceverify.base.quiet import held_stderr
 
-# Seconds that threads wait for an interpreter, in all, before another one is made.
-PATIENCE = 0.25
+# How often threads wait for an interpreter before another one is made; a long wait counts again
+# after so many seconds.
+PATIENCE, LONGEST_WAIT = 16, 0.1
 # `held_stderr` holds back the whole process: only one thread at a time may use it.
 _making = threading.Lock()
 
@@ -21,7 +21,8 @@ class Interpreters:
     """A pool of interpreters of one model file, at most one a core, for any number of threads.
 
     Each has its own copy of the weights, and making one takes as long as running it several times,
-    so another is made only after PATIENCE: a single comparison makes do with one.
+    so another is made only when threads have waited PATIENCE times: a single comparison makes do
+    with one.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -29,7 +30,7 @@ class Interpreters:
         self._data = data
         self._idle: queue.LifoQueue[Interpreter] = queue.LifoQueue()
         self._more = threading.Semaphore(os.cpu_count() or 1)
-        self._patience = PATIENCE
+        self._waits = 0  # since the last one was made; that it is about right is enough
         self._idle.put(self._another())
 
     @contextmanager
@@ -44,12 +45,12 @@ class Interpreters:
     def _taken(self) -> Interpreter:
         with suppress(queue.Empty):
             return self._idle.get_nowait()
-        start = time.perf_counter()
-        with suppress(queue.Empty):
-            interpreter = self._idle.get(timeout=max(self._patience, 0.0))
-            self._patience -= time.perf_counter() - start
-            return interpreter
-        return self._another() or self._idle.get()
+        while True:
+            self._waits += 1
+            if self._waits > PATIENCE and (another := self._another()):
+                return another
+            with suppress(queue.Empty):
+                return self._idle.get(timeout=LONGEST_WAIT)
 
     def _another(self) -> Interpreter | None:
         """One interpreter more; None where there are as many as cores."""
@@ -62,5 +63,5 @@ class Interpreters:
         except BaseException:
             self._more.release()
             raise
-        self._patience = PATIENCE
+        self._waits = 0
         return interpreter
