@@ -54,6 +54,14 @@ def celeba() -> Path:
 
 
 @pytest.fixture(scope="session")
+def people() -> Path:
+    folder = os.environ.get("PEOPLE_DIR")
+    if not folder:
+        pytest.skip("PEOPLE_DIR names no folder with photos of people by group")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def app_folder(tmp_path_factory, sample) -> Path:
     """A folder with an exported verifier in models/ and dlib's landmark model in data/."""
     from app import make_app  # TensorFlow, for the tests that want it

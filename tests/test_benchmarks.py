@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import bench_steps
+import footprint
 import landmark_steps
 import material
 import measuring
@@ -165,3 +166,15 @@ def test_the_report_has_every_figure_and_whether_its_target_is_met(photos, tmp_p
     lines = lines[2:]
     assert lines[2] == "| fast | pairs/s | 4 | 2 | original | 2 | 1.5 met |"
     assert lines[3].endswith("| 0.5 | 1.5 not met |") and lines[4].endswith("|  |  | met |")
+
+
+def test_what_a_script_reads_and_what_is_installed_for_it(tmp_path):
+    (tmp_path / "data").write_bytes(bytes(5_000_000))
+    (tmp_path / "helper.py").write_text("PLACE = 'data'\n")
+    script = tmp_path / "script.py"
+    script.write_text("import helper, sys\nopen(helper.PLACE, 'rb').read()\nsys.exit(1)\n")
+    read = footprint.bytes_read_mb([str(script)], tmp_path)
+    script.write_text("import helper, sys\nsys.exit(1)\n")
+    assert read - footprint.bytes_read_mb([str(script)], tmp_path) == pytest.approx(5, abs=0.1)
+    alone, both = footprint.installed_mb(["numpy"]), footprint.installed_mb(["numpy", "tqdm"])
+    assert 20 < alone < both < alone + 5

@@ -32,6 +32,13 @@ FACTOR = HEIGHT / 2 / 218
 LIMITS = Capture(**yaml.safe_load((ROOT / "params.yaml").read_text())["capture"])
 NETWORKS = networks(ROOT / "data")
 PEOPLE = 6
+# Frontal portraits of PEOPLE_DIR, by the numbers in their names: headscarves and turbans, and
+# glasses behind which no eye is seen, or hardly.
+HEADWRAPS = (
+    *(23086, 23087, 23088, 23113, 23136, 23153, 23158, 23163, 23167, 23173, 23178, 23186),
+    *(23200, 23201, 24274, 24279, 24304, 24331, 24365, 24373),
+)
+DARK_GLASSES = (23127, 24329, 24344)
 
 
 @pytest.fixture(scope="module", params=["sample", "celeba"])
@@ -147,6 +154,16 @@ def test_a_bar_over_the_eyes_does_not_let_the_points_slide(photos, find):
         except CaptureError:
             continue
         assert off(face) < 0.25
+
+
+@pytest.mark.parametrize("any_side", [False, True])
+@pytest.mark.parametrize("worn", [HEADWRAPS, DARK_GLASSES], ids=["headwraps", "dark glasses"])
+def test_a_headwrap_or_dark_glasses_do_no_harm(people, find, worn, any_side):
+    for number in worn:
+        portrait = people / f"img_align_celeba/meb_{number}.jpg"
+        face = find(phone_photo(portrait, WIDTH, HEIGHT), any_side=any_side)
+        assert off(face) < 0.2, portrait.name
+        assert (face.turns, face.others) == (0, 0)
 
 
 def alignment_angle(face: capture.FoundFace) -> float:

@@ -417,11 +417,8 @@ def test_the_command_as_a_user_runs_it(app, photos, folder):
 
 
 @pytest.mark.slow
-def test_strangers_of_real_sets_by_group(judge, folder):
-    place = os.environ.get("PEOPLE_DIR")
-    if not place:
-        pytest.skip("PEOPLE_DIR names no folder with photos of people by group")
-    with (Path(place) / "people.csv").open(newline="", encoding="utf-8") as file:
+def test_strangers_of_real_sets_by_group(judge, folder, people):
+    with (people / "people.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["held_out"] == "1"]
     chosen = [row for row in rows if row["set"] in ("thai", "aaf")][:40]
     chosen += [row for row in rows if row["set"] == "thai"][:40]
@@ -429,7 +426,7 @@ def test_strangers_of_real_sets_by_group(judge, folder):
     own.mkdir()
     groups = {row["photo"]: row["set"] for row in chosen}
     for photo in groups:
-        shutil.copy(Path(place) / "img_align_celeba" / photo, own)
+        shutil.copy(people / "img_align_celeba" / photo, own)
     lines = [f"{photo},{group}" for photo, group in groups.items()]
     Path("groups.csv").write_text("\n".join(["photo,group", *lines]))
     found = judge("--different-people", own, "--groups", "groups.csv", "--draw", "300")

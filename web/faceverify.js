@@ -494,6 +494,7 @@ export const SEARCH = {
   FINDER_ROOM: 2.5, // that of the finder, when it is asked again
   LEAST_READS: 2, // of the mesh: the first view is the finder's, which is coarse
   READS: 6, // at most
+  HOPELESS_SCORE: 0.001, // where no read scores this much, LEAST_READS are all
   LEVEL: (2 * Math.PI) / 180, // roll within which the last read counts as upright
   MOST_BOXES: 6, // of one view that are looked at
   // sides of further squares around the middle, in the photo's: with a border, for a face that
@@ -725,15 +726,21 @@ class FaceFinder {
 
   /** The face in a view: read, turned upright by what was read, and read again until level. */
   async read(photo, view) {
+    let best = 0;
     for (let reads = 1; reads <= SEARCH.READS; reads++) {
       const [numbers, logit] = await this.run(this.mesh, view.of(photo), 1 / 255, 0);
       const points = decodeMesh(numbers);
       const mesh = points.map((point) => view.out(point));
       const roll = rollOf(fivePoints(mesh));
       const side = Math.max(...ends(points).map(([low, high]) => high - low)) * view.scale;
-      const isFace = sigmoid(logit[0]) >= SEARCH.MESH_SCORE;
+      const score = sigmoid(logit[0]);
+      best = Math.max(best, score);
+      const isFace = score >= SEARCH.MESH_SCORE;
       const isLevel = Math.abs(turnedTo(roll - view.roll)) < SEARCH.LEVEL;
-      if (isFace && isLevel && reads >= SEARCH.LEAST_READS) return { mesh, roll, side };
+      if (reads >= SEARCH.LEAST_READS) {
+        if (isFace && isLevel) return { mesh, roll, side };
+        if (best < SEARCH.HOPELESS_SCORE) return null;
+      }
       view = new View(view.out(middle(points)), SEARCH.MESH_ROOM * side, roll);
     }
     return null;

@@ -41,13 +41,14 @@ _Kind = TypeVar("_Kind", bound=BaseModel)
 class Group(BaseModel):
     """Values that belong together: no other keys, no other types, no changes."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # A group that is not used costs nothing: its schema is built with the first values.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 class Part(BaseModel):
     """What is read of a file that another step has written: no other types; more keys may be."""
 
-    model_config = ConfigDict(strict=True, frozen=True)
+    model_config = ConfigDict(strict=True, frozen=True, defer_build=True)
 
 
 class Architecture(Group):

@@ -66,9 +66,11 @@ def fixed_point_map(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
     OpenCV's own warps round in floating point, in another order on each kind of processor; whole
     numbers give the same bytes on all.
     """
-    steps = cv2.INTER_TAB_SIZE
     limit = 2**15 - 1  # whole pixels are stored as int16
-    mapped = [np.rint(np.clip(m, -limit, limit) * steps).astype(int) for m in (x, y)]
-    positions = np.stack([m // steps for m in mapped], axis=-1).astype(np.int16)
-    fractions = ((mapped[1] % steps) * steps + mapped[0] % steps).astype(np.uint16)
-    return positions, fractions
+    x, y = (
+        np.rint(np.clip(m, -limit, limit) * cv2.INTER_TAB_SIZE).astype(np.int32) for m in (x, y)
+    )
+    bits, last = cv2.INTER_BITS, cv2.INTER_TAB_SIZE - 1
+    positions = np.empty((*x.shape, 2), np.int16)
+    positions[..., 0], positions[..., 1] = x >> bits, y >> bits
+    return positions, ((y & last) << bits | x & last).astype(np.uint16)

@@ -19,7 +19,14 @@ from faceverify.base.schema import Angle, Digest, Group, Number, Share, checked
 from faceverify.faces import alignment
 from faceverify.faces.aligned_photos import CANVAS_SIZE, PHOTO_HEIGHT, PHOTO_WIDTH, to_canvas
 from faceverify.verify import camera_photos, verifier_file
-from faceverify.verify.face_networks import FINDER, MESH, FaceNetworks, Finder, Mesh
+from faceverify.verify.face_networks import (
+    FINDER,
+    MESH,
+    POINT_VERTICES,
+    FaceNetworks,
+    Finder,
+    Mesh,
+)
 from faceverify.verify.refusals import CaptureError
 from faceverify.verify.verifier import Embedding, Verifier
 
@@ -37,14 +44,13 @@ LENIENT = {
 }
 SWAPPED = (1, 0, 2, 4, 3)  # the five points, right for left
 BOX = 2.4  # side of a detector's box, in distances of the eyes
-# The five points by other finders of faces, see `verifier_file.PointSource`: name -> vertices of
-# the mesh, and what ML Kit calls it. NOSE_BRIDGE ends at the tip.
-_SOURCES = {
-    "right_eye": ([33, 160, 158, 133, 153, 144], ("contour", "RIGHT_EYE", [])),
-    "left_eye": ([362, 385, 387, 263, 373, 380], ("contour", "LEFT_EYE", [])),
-    "nose_tip": ([4], ("contour", "NOSE_BRIDGE", [1])),
-    "mouth_right": ([61], ("landmark", "MOUTH_RIGHT", [])),
-    "mouth_left": ([291], ("landmark", "MOUTH_LEFT", [])),
+# What ML Kit calls the five points, see `verifier_file.MlKitPoint`. NOSE_BRIDGE ends at the tip.
+_ML_KIT = {
+    "right_eye": ("contour", "RIGHT_EYE", []),
+    "left_eye": ("contour", "LEFT_EYE", []),
+    "nose_tip": ("contour", "NOSE_BRIDGE", [1]),
+    "mouth_right": ("landmark", "MOUTH_RIGHT", []),
+    "mouth_left": ("landmark", "MOUTH_LEFT", []),
 }
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
@@ -123,10 +129,13 @@ def input_values() -> dict[str, Any]:
         "canvas_height": CANVAS_SIZE,
         "channels": "RGB",
         "type": "uint8",
-        "alignment": dict(zip(_SOURCES, alignment.CANONICAL_POINTS.tolist(), strict=True)),
+        "alignment": dict(zip(POINT_VERTICES, alignment.CANONICAL_POINTS.tolist(), strict=True)),
         "points": {
-            name: {"mesh": mesh, "ml_kit": dict(zip(("kind", "name", "points"), kit, strict=True))}
-            for name, (mesh, kit) in _SOURCES.items()
+            name: {
+                "mesh": vertices,
+                "ml_kit": dict(zip(("kind", "name", "points"), _ML_KIT[name], strict=True)),
+            }
+            for name, vertices in POINT_VERTICES.items()
         },
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from faceverify import __version__
 from faceverify.base import errors, files, output
-from faceverify.verify import bundle, drawing, pair_list
+from faceverify.verify import drawing
 from faceverify.verify.drawing import TITLES
 from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError
@@ -176,6 +176,8 @@ def score_list(arguments: argparse.Namespace) -> int:
 
     Raises InputError for a verifier that cannot be loaded, and as `pair_list.score` does.
     """
+    from faceverify.verify import pair_list  # each command imports what it alone needs
+
     verifier = load_verifier(arguments.verifier)
     threshold = arguments.threshold
     decisions = pair_list.score(
@@ -197,6 +199,8 @@ def check_bundle(arguments: argparse.Namespace) -> int:
 
     Raises InputError for a bundle that is damaged or lacks a file.
     """
+    from faceverify.verify import bundle
+
     path = arguments.bundle
     path = path / bundle.DESCRIPTION if path.is_dir() else path
     verifier, faults = bundle.selftest(path)

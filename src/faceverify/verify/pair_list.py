@@ -1,23 +1,21 @@
 """Score a list of photo pairs: each photo once, on all cores, in bounded memory."""
 
 import csv
-import os
 import sqlite3
 import stat
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
 from faceverify.base.text_lines import numbered_lines
+from faceverify.verify import workers
 from faceverify.verify.embedding import Embedding
 from faceverify.verify.embedding_store import EmbeddingStore, StoredEmbedding, stamp
 from faceverify.verify.refusals import CaptureError, UnreadablePhotoError
@@ -120,21 +118,18 @@ def _printable(cell: str) -> str:
 
 def _embed(verifier: Verifier, store: EmbeddingStore, allow_several: bool) -> None:
     """Embed all photos of the list that are not embedded yet."""
+    from tqdm import tqdm  # takes time and memory that two photos do not need
 
     def found(item: tuple[str, list[str]]) -> tuple[str, str, dict[str, StoredEmbedding]]:
         photo, slots = item
         return photo, stamp(photo), _faces(verifier, photo, slots, allow_several)
 
     done, total = store.counts()
-    workers = os.cpu_count() or 1
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(desc="Photos", initial=done, total=total, unit="photo", disable=None) as bar,
-    ):
+    with tqdm(desc="Photos", initial=done, total=total, unit="photo", disable=None) as bar:
         on_their_way: deque = deque()
         for item in store.waiting():
-            on_their_way.append(pool.submit(found, item))
-            if len(on_their_way) > 2 * workers:
+            on_their_way.append(workers.submit(found, item))
+            if len(on_their_way) > 2 * workers.THREADS:
                 store.put(*on_their_way.popleft().result())
                 bar.update()
         for job in on_their_way:

@@ -3,22 +3,15 @@
 import hashlib
 import json
 import math
-import os
-import queue
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, SignatureRunner
 from pydantic import Field, model_validator
 
 from faceverify.base.errors import InputError, MadeFileError
 from faceverify.base.files import content, parse_json, path_inside, replacing
-from faceverify.base.quiet import held_stderr
 from faceverify.base.schema import (
     Angle,
     Calibration,
@@ -30,7 +23,9 @@ from faceverify.base.schema import (
     Share,
     checked,
 )
-from faceverify.verify.face_networks import FaceNetworks, Finder, Mesh, loading
+from faceverify.verify import workers
+from faceverify.verify.face_networks import FaceNetworks, Finder, Mesh
+from faceverify.verify.interpreters import Interpreters
 
 FORMAT = 2
 SIGNATURES = {
@@ -41,7 +36,6 @@ SIGNATURES = {
 # Most bytes of a `verifier.json`: real ones have a few thousand, and pydantic needs a kilobyte of
 # memory for each wrong value.
 LARGEST = 2**18
-_CORES = os.cpu_count() or 1
 
 _Model = TypeVar("_Model")
 Position = Annotated[list[Number], Field(min_length=2, max_length=2)]
@@ -186,22 +180,19 @@ class VerifierDescription(Group):
 class Network:
     """The model file, run by LiteRT; may be called from several threads at once.
 
-    The file takes one photo at a time: as many interpreters as there are cores share the work.
+    The file takes one photo at a time; `Interpreters` share the work.
     """
 
     def __init__(self, data: bytes) -> None:
         """Take a model file's bytes; ValueError for those of no model with the signatures."""
-        self._data = data
-        interpreter = _interpreter(data)
-        if interpreter.get_signature_list() != SIGNATURES:
-            raise ValueError("its signatures are not those of a verifier")
-        self._idle: queue.LifoQueue[Interpreter] = queue.LifoQueue()
-        self._idle.put(interpreter)
-        self._more = threading.Semaphore(_CORES - 1)
-        embed, compare = (interpreter.get_signature_runner(name) for name in ("embed", "compare"))
-        self.photo_shape = _shape(embed.get_input_details()["photo"])
-        (self.units,) = _shape(compare.get_input_details()["first"])
-        (self.members,) = _shape(compare.get_output_details()["thetas"])
+        self._interpreters = Interpreters(data)
+        with self._interpreters.borrowed() as interpreter:
+            if interpreter.get_signature_list() != SIGNATURES:
+                raise ValueError("its signatures are not those of a verifier")
+            embed, compare = map(interpreter.get_signature_runner, ("embed", "compare"))
+            self.photo_shape = _shape(embed.get_input_details()["photo"])
+            (self.units,) = _shape(compare.get_input_details()["first"])
+            (self.members,) = _shape(compare.get_output_details()["thetas"])
 
     def embed(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embed aligned photos, uint8 (B, 218, 218, 3).
@@ -210,8 +201,7 @@ class Network:
         believed to be an aligned face in RGB, [0, 1].
         """
         _check(canvases, np.uint8, self.photo_shape, "photos")
-        with ThreadPoolExecutor(_CORES) as pool:
-            found = list(pool.map(self._embed, canvases))
+        found = workers.each(self._embed, canvases)
         vectors = np.array([one["embedding"][0] for one in found], np.float32)
         qualities = np.array([one["quality"][0] for one in found], np.float32)
         return vectors.reshape(len(canvases), self.units), qualities
@@ -228,36 +218,16 @@ class Network:
             raise ValueError(f"{len(first)} embeddings cannot be compared with {len(second)}")
         thetas = np.empty((len(first), self.members), np.float32)
         theta = np.empty(len(first), np.float32)
-        with self._borrowed("compare") as compare:
+        with self._interpreters.borrowed() as interpreter:
+            compare = interpreter.get_signature_runner("compare")
             for i in range(len(first)):
                 found = compare(first=first[i : i + 1], second=second[i : i + 1])
                 theta[i], thetas[i] = found["theta"][0], found["thetas"][0]
         return theta, thetas
 
     def _embed(self, canvas: np.ndarray) -> dict[str, np.ndarray]:
-        with self._borrowed("embed") as embed:
-            return embed(photo=canvas[None])
-
-    @contextmanager
-    def _borrowed(self, signature: str) -> Iterator[SignatureRunner]:
-        """A signature of an interpreter that nobody else uses meanwhile."""
-        try:
-            interpreter = self._idle.get_nowait()
-        except queue.Empty:
-            more = self._more.acquire(blocking=False)
-            interpreter = _interpreter(self._data) if more else self._idle.get()
-        try:
-            yield interpreter.get_signature_runner(signature)
-        finally:
-            self._idle.put(interpreter)
-
-
-def _interpreter(data: bytes) -> Interpreter:
-    """An interpreter of a model file's bytes; ValueError for those of no model."""
-    with loading, held_stderr():  # LiteRT tells of its processor delegate
-        interpreter = Interpreter(model_content=data, num_threads=1)
-        interpreter.allocate_tensors()
-    return interpreter
+        with self._interpreters.borrowed() as interpreter:
+            return interpreter.get_signature_runner("embed")(photo=canvas[None])
 
 
 class VerifierFile(NamedTuple):

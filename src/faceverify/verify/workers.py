@@ -7,15 +7,17 @@ thread ends: a server that takes a new thread for each request would grow withou
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+# At least two: a comparison has two photos.
+THREADS = max(os.cpu_count() or 1, 2)
 _thread = threading.local()
 
 
 def submit(function: Callable, *arguments: Any, **options: Any) -> Future:
-    """Have one of the threads call a function; they are as many as processors, at least two."""
+    """Have one of the THREADS call a function."""
     return _pool(os.getpid()).submit(function, *arguments, **options)
 
 
@@ -26,11 +28,18 @@ def call(function: Callable, *arguments: Any, **options: Any) -> Any:
     return submit(function, *arguments, **options).result()
 
 
+def each(function: Callable, items: Iterable) -> list:
+    """Have the threads call a function with each item; one of them calls it itself."""
+    if getattr(_thread, "stays", False):
+        return [function(item) for item in items]
+    return [job.result() for job in [submit(function, item) for item in items]]
+
+
 @functools.cache
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of a process: one that was forked has none of its parent's."""
     return ThreadPoolExecutor(
-        max(os.cpu_count() or 1, 2),
+        THREADS,
         "faceverify",
         initializer=setattr,
         initargs=(_thread, "stays", True),
