@@ -338,7 +338,7 @@ PAGES: dict[Path, dict[str, Callable[[], str | None]]] = {
         "example": example,
     },
     Path("docs/model_card.md"): {"card": card},
-    Path("docs/app.md"): {"size": exported_size, "deltas": exported_deltas},
+    Path("docs/bundle.md"): {"size": exported_size, "deltas": exported_deltas},
     Path("docs/measuring.md"): {"verify speeds": verify_speeds},
     Path("docs/people.md"): {
         "strangers, photo": partial(false_matches, "photo"),
