@@ -42,9 +42,9 @@ def main() -> None:
 
 
 def runs_of(commit: Mapping, model: str) -> Iterator[Run]:
-    """A commit and its runs, of a part of `dvc exp show --json`."""
+    """A commit and its runs by name, of a part of `dvc exp show --json`."""
     yield Run(name(commit), {}, figures(commit, model))
-    for entry in commit["experiments"] or ():
+    for entry in sorted(commit["experiments"] or (), key=lambda entry: name(entry["revs"][0])):
         run = entry["revs"][0]
         state = (entry["executor"] or {}).get("state", "")
         changed = differences(commit["rev"], run["rev"])

@@ -53,10 +53,10 @@ class Bucket:
         self._server.terminate()
         self._server.wait()
 
-    def serve(self, clone: Clone) -> Clone:
-        """Point the clone's remote at this server; give the clone."""
-        clone.dvc("remote", "modify", "--local", "gcs", "endpointurl", self._url)
-        clone.dvc("remote", "modify", "--local", "gcs", "allow_anonymous_login", "true")
+    def serve(self, clone: Clone, level: str = "--local") -> Clone:
+        """Point the clone's remote at this server, in DVC's configuration of a level; give it."""
+        clone.dvc("remote", "modify", level, "gcs", "endpointurl", self._url)
+        clone.dvc("remote", "modify", level, "gcs", "allow_anonymous_login", "true")
         return clone
 
     def object(self, md5: str) -> Path:

@@ -85,7 +85,7 @@ def test_a_page_names_modules_and_functions_that_exist(page):
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_a_page_names_commands_of_make_that_exist(page):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    code = re.findall(r"```[a-z]*\n(.*?)```|`([^`]+)`", text(page), re.DOTALL)
+    code = re.findall(r"```[a-z].*?\n(.*?)```|`([^`]+)`", text(page), re.DOTALL)
     command = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )?make (?:--\w+ )?([a-z-]+)", re.MULTILINE)
     named = {name for part in code for name in command.findall("".join(part))}
     assert not named - targets
@@ -103,6 +103,13 @@ def test_a_page_names_parameters_that_exist(page):
         assert name in values, (name, key)
         # Whom a page adds as a member is nobody that is there.
         assert not key or name in ("members", "ensemble") or key in values[name], (name, key)
+
+
+def test_each_run_that_is_taught_starts_from_the_commit_and_leaves_the_workspace():
+    places = [*PAGES, *ROOT.glob("params*.yaml"), *ROOT.glob("src/**/*.py")]
+    taught = [run for place in places for run in re.findall(r"dvc exp run (-[^`\n]*)", text(place))]
+    assert len(taught) > 10
+    assert not [run for run in taught if not re.match(r"--(temp|queue)\b", run)]
 
 
 # Figures
@@ -202,7 +209,7 @@ def test_make_card_runs_the_example_anew(card):
     assert run_script("model_card.py", card).returncode == 0
     first, second = figures.EXAMPLE.split()[2:]
     assert pages.shown(card / README)["example"] == (
-        f"```\n$ {figures.EXAMPLE}\nso {first} {second}\n```"
+        f"{figures.FENCE}\n$ {figures.EXAMPLE}\nso {first} {second}\n```"
     )
     verify.write_text("import sys\nprint('no face was found', file=sys.stderr)\nsys.exit(2)\n")
     before = written(card)

@@ -113,7 +113,7 @@ def table(project: Clone) -> tuple[dict[str, str], str]:
 def commands(page: str, heading: str) -> list[str]:
     """The commands of the blocks below a heading of a page, word for word, without comments."""
     part = (ROOT / page).read_text().split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
-    blocks = re.findall(r"^```\n((?!\$ ).*?)^```$", part, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```sh\n(.*?)^```$", part, re.DOTALL | re.MULTILINE)
     return [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
 
 

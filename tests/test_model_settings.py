@@ -46,10 +46,11 @@ def refusal(settings: parameters.Parameters) -> str:
 
 def advised(message: str) -> list[str]:
     """The options of the command that a message ends with."""
-    command = shlex.split(re.search(r"; what fits: `(dvc exp run .*)`$", message)[1])
-    assert command[:3] == ["dvc", "exp", "run"]
-    assert set(command[3::2]) == {"-S"}
-    return command[4::2]
+    said = r"; what fits, with the other options of this run: `(dvc exp run .*)`$"
+    command = shlex.split(re.search(said, message)[1])
+    assert command[:4] == ["dvc", "exp", "run", "--temp"]
+    assert set(command[4::2]) == {"-S"}
+    return command[5::2]
 
 
 def keys(options: list[str]) -> list[str]:
@@ -268,12 +269,15 @@ def shipped(clone, tmp_path_factory):
 )
 def test_the_advised_command_trains(shipped, tmp_path, option, members):
     made = shipped.copy(tmp_path / "clone")
-    refused = made.dvc("exp", "run", "-S", option, check=False)
+    refused = made.dvc("exp", "run", "--temp", "-S", option, check=False)
     assert refused.returncode != 0
+    assert made.git("status", "--porcelain") == ""
     assert len(re.findall(r"Running stage 'train@", refused.stdout)) == 1
     assert " is kept" not in refused.stdout
     line = next(line for line in refused.stderr.splitlines() if "train.py: error: " in line)
     command = re.search(r"`(dvc exp run .*)`$", line)[1]
-    done = made.run(*shlex.split(command), *(f"train@{name}" for name in members))
+    again = () if option in shlex.split(command) else ("-S", option)
+    done = made.run(*shlex.split(command), *again, *(f"train@{name}" for name in members))
+    assert made.git("status", "--porcelain") == ""
     for name in members:
         assert f"{name}: epoch 1 of 1 is kept" in done.stdout

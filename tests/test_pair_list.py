@@ -16,7 +16,6 @@ from PIL import Image
 
 from faceverify.base.errors import InputError
 from faceverify.verify import pair_list
-from faceverify.verify.embedding_store import EmbeddingStore
 from faceverify.verify.verifier import COPY, Verifier
 from helpers import ROOT, error_line, run_script, sample_photos
 from phone import encoded, phone_photo
@@ -253,15 +252,13 @@ def test_what_an_earlier_version_kept_in_other_columns_is_not_taken_up(
     assert Path("scores.csv").read_bytes() == Path("whole.csv").read_bytes()
 
 
-def test_two_runs_at_once_and_a_damaged_file_are_told(verifier, killed):
-    with (
-        closing(EmbeddingStore(Path(PROGRESS), "another run")),
-        pytest.raises(InputError) as caught,
-    ):
-        score(verifier, killed)
-    assert "database is locked; if no other run writes scores.csv, remove it" in str(caught.value)
+def test_a_damaged_file_is_told_and_one_that_finds_no_room(verifier, killed):
     Path(PROGRESS).write_bytes(b"no database" * 1000)
-    with pytest.raises(InputError, match="not a database; if no other run"):
+    with pytest.raises(InputError, match=r"not a database; remove it and run the same command"):
+        score(verifier, killed)
+    Path(PROGRESS).unlink()
+    Path(PROGRESS).mkdir()
+    with pytest.raises(InputError, match=r"unable to open database file; see that there is room"):
         score(verifier, killed)
 
 
@@ -270,7 +267,7 @@ def test_what_is_kept_and_is_not_what_was_put_in_is_told(verifier, killed, chang
     with closing(sqlite3.connect(PROGRESS)) as database:
         database.execute(f"UPDATE kept SET {change} WHERE photo = 'p1.jpg'")
         database.commit()
-    with pytest.raises(InputError, match=r"what is kept of 'p1\.jpg' is damaged; .* remove it"):
+    with pytest.raises(InputError, match=r"kept of 'p1\.jpg' is damaged; remove it and run"):
         score(verifier, killed)
     assert not Path("scores.csv").exists()
 
@@ -347,6 +344,31 @@ def test_memory_does_not_grow_with_a_line(folder):
 
 
 # The command
+
+
+def test_a_second_run_to_the_same_result_says_that_another_writes_it(app_folder, folder):
+    write([(f"p{i}.jpg", f"p{j}.jpg") for i in range(6) for j in range(6)])
+    verifier = ("--verifier", str(app_folder / "models/verifier.json"))
+    arguments = ("--pairs", "pairs.csv", *verifier, "--out")
+    script = [sys.executable, str(ROOT / "src/verify.py")]
+    first = subprocess.Popen([*script, *arguments, "scores.csv"], stderr=subprocess.PIPE)
+    progress = folder / PROGRESS
+    while not (progress.exists() and progress.stat().st_size):
+        assert first.poll() is None, first.stderr.read()
+    first.send_signal(signal.SIGSTOP)  # it holds the file, and does not end meanwhile
+    try:
+        second = run_script("verify.py", folder, *arguments, "scores.csv")
+        other = run_script("verify.py", folder, *arguments, "other.csv")
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert error_line(second) == (
+        "verify.py: error: another run writes scores.csv now; wait until it has ended, or choose "
+        "another --out"
+    )
+    assert (other.returncode, other.stderr) == (0, "")
+    assert (first.wait(), first.stderr.read()) == (0, b"")
+    assert Path("scores.csv").read_bytes() == Path("other.csv").read_bytes()
+    assert not list(folder.glob(".*"))
 
 
 def test_the_command_scores_a_list(app_folder, folder):

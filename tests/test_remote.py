@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from bucket import Bucket
 from faceverify.base import digests
+from helpers import ROOT
 from tiny import Clone
 
 pytestmark = pytest.mark.slow
@@ -118,6 +120,81 @@ def test_a_damaged_object_gives_an_error_and_no_model_until_it_is_repaired(
     fresh.dvc("pull", "models/members/ja")
     assert contents(pushed).items() >= contents(fresh).items()
     assert (fresh.folder / "models/members/ja/tower.weights.h5").is_file()
+
+
+# Whether it can be read
+
+
+@pytest.fixture
+def member(bucket, tmp_path, monkeypatch) -> Clone:
+    """A clone with a file to pull, of a member who is known to no Google account."""
+    made = bucket.serve(_with_one_file(tmp_path / "first"))
+    made.dvc("push", "--quiet")
+    member = made.clone(tmp_path / "clone")
+    (member.folder / ".venv").mkdir()
+    (member.folder / ".venv/installed").touch()
+    # No machine of Google's, and nobody who is logged in.
+    for name, value in {"NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    return member
+
+
+def _with_one_file(folder: Path) -> Clone:
+    made = Clone(folder)
+    for name in ("Makefile", ".dvc/config"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "src").symlink_to(ROOT / "src")
+    (folder / "requirements.txt").touch()
+    os.utime(folder / "requirements.txt", (0, 0))
+    made.git("init", "--quiet", "--initial-branch", "main")
+    made.name_author()
+    (folder / "photo").write_text("a photo")
+    made.dvc("add", "--quiet", "photo")
+    made.commit("A photo")
+    return made
+
+
+def said(clone: Clone) -> str:
+    """The one line that `make pull` ends with, before DVC asks the bucket for anything."""
+    result = clone.run("make", "--silent", "pull", check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    line, end = result.stderr.splitlines()
+    assert end.startswith("make: ***")
+    return line.removeprefix("bucket_access.py: error: ")
+
+
+def test_make_pull_pulls_where_the_bucket_answers(member, bucket):
+    bucket.serve(member)
+    assert member.run("make", "--silent", "pull").stderr == ""
+    assert (member.folder / "photo").read_text() == "a photo"
+
+
+def test_make_pull_says_what_is_missing(member, bucket):
+    log_in = (
+        "log in with `gcloud auth application-default login`, or name a key file: docs/sharing.md, "
+        '"Get access"'
+    )
+    none = "no credentials for gs://handsome-dracula: "
+    assert said(member) == f"{none}there are none on this machine; {log_in}"
+    member.dvc("remote", "modify", "--local", "gcs", "credentialpath", "KEY.json")
+    key = member.folder / "KEY.json"
+    assert said(member) == f"{none}File {key} was not found; {log_in}"
+    bucket.serve(member)
+    member.dvc("remote", "modify", "--local", "gcs", "endpointurl", "http://127.0.0.1:9")
+    assert said(member) == (
+        "gs://handsome-dracula: http://127.0.0.1:9 does not answer from here; check the network, "
+        "and HTTPS_PROXY where it is set"
+    )
+
+
+def test_make_pull_names_a_refusal_of_the_bucket(member, bucket):
+    bucket.serve(member)
+    member.dvc("remote", "modify", "--local", "gcs", "url", "gs://of-another-team/models")
+    assert said(member).startswith(
+        "gs://of-another-team may not be read with these credentials (status 404): ask its owner"
+    )
 
 
 def test_a_pull_killed_half_way_continues(pushed, fresh, bucket):

@@ -17,6 +17,7 @@ SRC = ROOT / "src"
 STAGES = ("select_faces", "pair_faces", "write_records", "train", "evaluate", "export")
 OTHERS = (
     "audit_data",
+    "bucket_access",
     "draw_cards",
     "drift",
     "make_sample",

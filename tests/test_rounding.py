@@ -223,10 +223,23 @@ def test_in_brief_it_is_one_line(results):
     assert result.stdout.count("\n") == 1
 
 
-def test_make_demo_ends_with_the_line_in_brief():
+def test_make_demo_ends_with_one_line_whatever_it_says(results):
     makefile = (ROOT / "Makefile").read_text()
-    demo = makefile.split("\ndemo: sample\n")[1].split("\n\n")[0]
-    assert "python src/drift.py --brief" in demo.splitlines()[-1]
+    last = makefile.split("\ndemo: sample\n")[1].split("\n\n")[0].splitlines()[-1]
+    (results.folder / "src").symlink_to(ROOT / "src")
+
+    def said() -> str:
+        result = results.run("sh", "-c", last.strip("\t@"))
+        assert result.stderr == ""
+        empty, line = result.stdout.splitlines()
+        assert empty == ""
+        return line
+
+    assert said().startswith("Against HEAD: identical. ")
+    changed_thetas(results, 0.01)
+    assert said().startswith("Against HEAD: a real change. ")
+    (results.folder / "metrics/thetas.csv").unlink()
+    assert said().startswith("drift.py: error: metrics/thetas.csv is missing; ")
 
 
 def test_another_machine_is_seen_in_the_records(results):

@@ -36,7 +36,10 @@ def check(settings: Parameters) -> None:
     said = "; ".join(f"{key}: {misfit.why}" for key, misfit in mends.items())
     values = {key: misfit.instead for key, misfit in mends.items()}
     if not any(_misfits(_changed(settings, values), networks).values()):
-        said = f"{said}; what fits: `{_command(settings, found, values)}`"
+        said = (
+            f"{said}; what fits, with the other options of this run: "
+            f"`{_command(settings, found, values)}`"
+        )
     raise InputError(f"params.yaml: {said}")
 
 
@@ -134,8 +137,8 @@ def _command(
 ) -> str:
     """The command that sets these values, and the brains that they are for.
 
-    A queued run leaves the workspace's file as it was: the command holds for it as well. Two pluses
-    set a member's key whether or not the file has it yet, so that the command can be repeated.
+    It starts from the commit, as the refused run did, whose other options have to be given again.
+    Two pluses set a member's key whether or not the file has it yet.
     """
     brains = {
         settings.key_of(name, "brain"): settings.member(name).model.brain
@@ -146,4 +149,4 @@ def _command(
         f"-S {'++' if key.startswith('members.') else ''}{key}={'null' if value is None else value}"
         for key, value in (brains | dict(values)).items()
     )
-    return f"dvc exp run {options}"
+    return f"dvc exp run --temp {options}"

@@ -53,12 +53,21 @@ def score(
             store.expect(named for cells in rows for named in zip(cells, SLOTS, strict=True))
             _embed(verifier, store, allow_several)
             decisions = _write(verifier, pairs, store, out, threshold)
+            progress.unlink()  # while it is held: afterwards it may be that of another run
     except sqlite3.Error as error:
-        raise InputError(
-            f"{progress}: {error}; if no other run writes {out.name}, remove it"
-        ) from None
-    progress.unlink()
+        raise InputError(_without_progress(error, progress, out)) from None
     return decisions
+
+
+def _without_progress(error: sqlite3.Error, progress: Path, out: Path) -> str:
+    """Why the file of what is done cannot be used, and what to do."""
+    # What the store finds damaged by itself has no number. The lowest byte is the kind of error.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code == sqlite3.SQLITE_BUSY:
+        return f"another run writes {out} now; wait until it has ended, or choose another --out"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return f"{progress}: {error}; remove it and run the same command again"
+    return f"{progress}: {error}; see that there is room and that you may write there"
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
