@@ -3,11 +3,14 @@
 Run it from the repository's root on a quiet machine, when the verifier has been made:
 `python benchmarks/bench_service.py` writes benchmarks/service.json. The clients are locust's
 (service_load.py), on the same machine, so that they take their share of its cores. The photos are
-those of 600 pixels of bench_verify.py; dlib decides on the same ones beside it.
+those of 600 pixels of bench_verify.py; dlib decides on the same ones beside it, and so do the calls
+of the package face_recognition where it is installed, which dlib-bin's dlib suffices for:
+`pip install --no-deps face_recognition face_recognition_models 'setuptools<81'`.
 """
 
 import argparse
 import contextlib
+import importlib.util
 import itertools
 import json
 import math
@@ -20,7 +23,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -193,13 +196,22 @@ def killed(service: Asked, photos: Path) -> dict[str, object]:
     }
 
 
-def dlib_decides(photos: Path) -> dict[str, float]:
-    """Decisions a second by dlib alone on the same pairs, on all cores."""
+def by_face_recognition(first: str, second: str) -> float | None:
+    """How far two photos' faces are apart by that package's calls; None where it sees none."""
+    import face_recognition
+
+    photos = map(face_recognition.load_image_file, (first, second))
+    one, other = map(face_recognition.face_encodings, photos)
+    return float(face_recognition.face_distance(one[:1], other[0])[0]) if one and other else None
+
+
+def decides(distance: Callable[[str, str], float | None], photos: Path) -> dict[str, float]:
+    """Decisions a second of such a function on the same pairs, on all cores."""
     paths = [str(path) for path in sorted(photos.iterdir())]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(dlib_route.distance, paths[:2], paths[:2]))  # not timed: models load
+        list(pool.map(distance, paths[:2], paths[:2]))  # not timed: models load
         start = time.perf_counter()
-        count = len(list(pool.map(dlib_route.distance, paths[0::2], paths[1::2])))
+        count = len(list(pool.map(distance, paths[0::2], paths[1::2])))
     return {"decisions/s": round(count / (time.perf_counter() - start), 2)}
 
 
@@ -230,7 +242,9 @@ def main() -> None:
             found |= measured(service, photos, given)
         finally:
             service.process.kill()
-        found["dlib alone"] = dlib_decides(photos)
+        found["dlib alone"] = decides(dlib_route.distance, photos)
+        if importlib.util.find_spec("face_recognition"):
+            found["face_recognition"] = decides(by_face_recognition, photos)
     found["load at its end"] = machine()["load"]
     OUT.write_text(json.dumps(found, indent=2) + "\n")
     print(OUT.read_text())

@@ -682,13 +682,14 @@ def test_a_trainable_brain_is_trained_and_a_frozen_one_is_not(trained, prepare):
         assert not np.array_equal(weight, before), weight.path
 
 
-def test_features_of_a_frozen_brain_do_not_depend_on_the_precision(trained, prepare):
+def test_features_of_a_frozen_brain_are_float32_whatever_the_precision(trained, prepare):
     folder = prepare({"ja": {}}, precision="mixed_bfloat16")
-    shutil.copytree(trained[0] / ".cache", folder / ".cache")
-    stores = list((folder / ".cache").glob("*/"))
-    assert len(stores) == 1
     train(folder, "ja")
-    assert list((folder / ".cache").glob("*/")) == stores
+    # Computed with other instructions, perhaps, so kept apart; rounding is all that differs.
+    stores = [list((where / ".cache").glob("*/rows.npy")) for where in (folder, trained[0])]
+    (half,), (single,) = stores
+    assert half.parent.name != single.parent.name
+    np.testing.assert_allclose(np.load(half), np.load(single), rtol=1e-4, atol=1e-5)
     made, before = outs(folder, "ja"), trained[2]
     same = [
         name

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import Field
+
 from faceverify.base import files, schema
 from faceverify.base.errors import InputError, MadeFileError
 from faceverify.evaluation import fairness, summary
@@ -91,6 +93,29 @@ class Step(schema.Part):
     ours: schema.Finite
     original: schema.Finite | None = None
     ratio: schema.Finite | None = None
+
+
+class Load(schema.Part):
+    """What a number of clients got of the service: decisions, and times in ms."""
+
+    rate: schema.Finite = Field(alias="decisions/s")
+    p50: schema.Finite = Field(alias="p50, ms")
+    p95: schema.Finite = Field(alias="p95, ms")
+    p99: schema.Finite = Field(alias="p99, ms")
+
+
+class Rate(schema.Part):
+    """How often another way decides on the same photos."""
+
+    rate: schema.Finite = Field(alias="decisions/s")
+
+
+class Service(schema.Part):
+    """What is shown of `benchmarks/service.json`."""
+
+    clients: dict[str, Load]
+    dlib: Rate = Field(alias="dlib alone")
+    face_recognition: Rate | None = None
 
 
 class Speeds(schema.Part):
@@ -201,6 +226,18 @@ def verify_speeds() -> str:
         for name, speed in _checked(BENCHMARKS / "verify.json", Speeds).figures.items()
     ]
     return summary.markdown(["", "verify", "dlib alone"], rows)
+
+
+def service_speeds() -> str:
+    """A table of the service's rates and times by clients, and the rates of dlib's ways."""
+    found = _checked(BENCHMARKS / "service.json", Service)
+    rows = [
+        [clients, f"{load.rate:.1f}", *(f"{ms:.0f}" for ms in (load.p50, load.p95, load.p99))]
+        for clients, load in found.clients.items()
+    ]
+    others = {"dlib alone": found.dlib, "`face_recognition`": found.face_recognition}
+    rows += [[name, f"{other.rate:.1f}", "", "", ""] for name, other in others.items() if other]
+    return summary.markdown(["clients", "decisions/s", "p50, ms", "p95, ms", "p99, ms"], rows)
 
 
 def false_matches(condition: str) -> str:
@@ -340,7 +377,10 @@ PAGES: dict[Path, dict[str, Callable[[], str | None]]] = {
     },
     Path("docs/model_card.md"): {"card": card},
     Path("docs/bundle.md"): {"size": exported_size, "deltas": exported_deltas},
-    Path("docs/measuring.md"): {"verify speeds": verify_speeds},
+    Path("docs/measuring.md"): {
+        "verify speeds": verify_speeds,
+        "service speeds": service_speeds,
+    },
     Path("docs/people.md"): {
         "strangers, photo": partial(false_matches, "photo"),
         "strangers, card": partial(false_matches, "card"),
