@@ -286,15 +286,21 @@ def step(name: str, text: str) -> str:
         raise InputError(f"{path} lacks what is shown of {name!r}; run `make bench`") from None
 
 
-def tower_auc() -> str:
-    """The range of the towers' AUC on the people whom the pretraining never saw."""
-    found = [f"{tower.val_auc:.3f}" for tower in _towers().values()]
-    return f"{min(found)} to {max(found)}"
-
-
-def unseen_people() -> str:
-    """How many people the pretraining never saw."""
-    return str(len(pages.read(PRETRAIN / "held_out.txt").split()))
+def real_people() -> str:
+    """What theta 0.6 decides on real people, photo and card, beside dlib at its own 0.6."""
+    sets = _checked(BENCHMARKS / "real_people.json", RealPeople).sets
+    models = (summary.ENSEMBLE, summary.BASELINE)
+    shown = {
+        "strangers accepted": ("strangers: East and Southeast Asian", "fmr"),
+        "same people refused": ("CelebA", "fnmr"),
+    }
+    rows = [
+        [f"{title}: {name.removeprefix('strangers: ')}, {condition}"]
+        + [_percent(getattr(sets[name], condition)[model], figure) for model in models]
+        for title, (name, figure) in shown.items()
+        for condition in ("photo", "card")
+    ]
+    return summary.markdown(["%, at 0.6", *models], rows)
 
 
 def towers() -> str:
@@ -371,8 +377,7 @@ PAGES: dict[Path, dict[str, Callable[[], str | None]]] = {
     Path("README.md"): {
         "scores": scores,
         "card scores": card_scores,
-        "unseen people": unseen_people,
-        "tower auc": tower_auc,
+        "real people": real_people,
         "example": example,
     },
     Path("docs/model_card.md"): {"card": card},
