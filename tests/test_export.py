@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 
 from faceverify.base import digests, files
 from faceverify.base.errors import InputError
@@ -229,7 +230,7 @@ def test_the_quality_is_that_of_its_network_in_both_signatures(network, exported
     expected = QUALITY.predict_on_batch(canvases.astype(np.float32))[:, 0]
     _, found = network.embed(canvases)
     np.testing.assert_allclose(found, expected, atol=2e-3)
-    alone = verifier_file.Interpreter(model_content=exported).get_signature_runner("quality")
+    alone = Interpreter(model_content=exported).get_signature_runner("quality")
     np.testing.assert_allclose(alone(photo=canvases[:1])["quality"], found[:1], atol=1e-6)
 
 
