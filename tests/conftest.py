@@ -47,17 +47,19 @@ def sample() -> Path:
 
 @pytest.fixture(scope="session")
 def celeba() -> Path:
-    folder = os.environ.get("CELEBA_DIR")
-    if not folder:
-        pytest.skip("CELEBA_DIR names no folder with real CelebA photos")
-    return Path(folder)
+    return _named("CELEBA_DIR", "real CelebA photos")
 
 
 @pytest.fixture(scope="session")
 def people() -> Path:
-    folder = os.environ.get("PEOPLE_DIR")
+    return _named("PEOPLE_DIR", "photos of people by group")
+
+
+def _named(variable: str, contents: str) -> Path:
+    """The folder that a variable names; the test is skipped without it."""
+    folder = os.environ.get(variable)
     if not folder:
-        pytest.skip("PEOPLE_DIR names no folder with photos of people by group")
+        pytest.skip(f"{variable} names no folder with {contents}")
     return Path(folder)
 
 
