@@ -253,7 +253,7 @@ def test_a_stopped_run_goes_on(stopped, judge, photos, embedded_photos):
 def test_damaged_progress_is_named_and_can_be_removed(stopped, judge, photos, embedded_photos):
     path, progress = stopped
     progress.write_bytes(b"no database" * 1000)
-    with pytest.raises(InputError, match=r"-progress: .*; if no other run writes .*, remove it"):
+    with pytest.raises(InputError, match=r"-progress: .*; remove it and run"):
         judge(path, "--photos", photos)
     progress.unlink()
     judge(path, "--photos", photos)

@@ -20,7 +20,8 @@ from faceverify.evaluation.verification import NO_PHOTO
 from faceverify.faces import aligned_photos
 from faceverify.judge import figures
 from faceverify.judge.labelled_pairs import no_groups
-from faceverify.runs import parameters
+from faceverify.model import store
+from faceverify.runs import members, parameters
 from helpers import ROOT
 
 pytestmark = pytest.mark.slow
@@ -77,7 +78,8 @@ def evaluated(clone) -> tuple[Trials, np.ndarray]:
             found.faces._replace(folder=clone.folder / found.faces.folder),
             pairs | {CARD: found.pairs},
         )
-        scores = evaluate.score_models(trials, settings)
+        trained = {name: store.load(members.MODELS / name) for name in settings.members}
+        scores = evaluate.score_models(trained, trials, settings)
     return trials, scores[ENSEMBLE].values[CARD]
 
 

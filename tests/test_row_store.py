@@ -41,6 +41,23 @@ def test_what_was_made_otherwise_or_has_other_columns_is_dropped(opened, change)
         assert store.counts() == (1, 1)
 
 
+def test_what_another_process_holds_is_not_called_damaged(opened, tmp_path):
+    file = tmp_path / "rows.sqlite"
+    with opened(exclusive=True), pytest.raises(sqlite3.Error) as held, opened(exclusive=True):
+        pass
+    file.write_bytes(b"no database" * 1000)
+    with pytest.raises(sqlite3.Error) as damaged, opened():
+        pass
+    with pytest.raises(sqlite3.Error) as closed:
+        sqlite3.connect(tmp_path / "missing" / "rows.sqlite")
+    assert [row_store.why_unusable(file, error.value) for error in (held, damaged, closed)] == [
+        f"{file}: another run uses it now; wait until that has ended",
+        f"{file}: file is not a database; remove it and run the same command again",
+        f"{file}: unable to open database file; see that there is room and that you may write "
+        "there",
+    ]
+
+
 def test_only_what_is_expected_now_and_has_no_values_waits(opened):
     with opened() as store:
         store.expect([("left", "first")])

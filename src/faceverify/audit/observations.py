@@ -15,7 +15,7 @@ from tqdm import tqdm
 from faceverify.base.digests import sha256
 from faceverify.base.errors import GivenFileError, InputError, UnusableError
 from faceverify.base.files import path_inside
-from faceverify.base.row_store import RowStore
+from faceverify.base.row_store import RowStore, why_unusable
 from faceverify.faces import dlib_descriptor
 from faceverify.faces.aligned_photos import decode_aligned, read
 from faceverify.faces.landmarks import check_predictor, find_landmarks
@@ -79,7 +79,7 @@ def observe_all(folder: Path, photos: Sequence[str], models: Models, cache: Path
         with closing(RowStore(file, versions, ("digest",), columns)) as store:
             return _observations(store, paths, models)
     except sqlite3.Error as error:
-        raise InputError(f"{file}: {error}; remove it and run the same command again") from None
+        raise InputError(why_unusable(file, error)) from None
 
 
 def _observations(store: RowStore, paths: list[Path], models: Models) -> Observations:

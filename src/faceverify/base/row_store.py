@@ -135,5 +135,19 @@ class RowStore:
         return row[len(self._keys) : -1]
 
 
+def why_unusable(file: Path, error: sqlite3.Error, in_use: str = "") -> str:
+    """Why a file of kept rows cannot be used, and what to do: one line.
+
+    `in_use` is said instead where another process holds the file.
+    """
+    # What the store finds damaged by itself has no number. The lowest byte is the kind of error.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return in_use or f"{file}: another run uses it now; wait until that has ended"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return f"{file}: {error}; remove it and run the same command again"
+    return f"{file}: {error}; see that there is room and that you may write there"
+
+
 def _checksum(row: tuple[str | bytes | None, ...]) -> str:
     return sha256(repr(row))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from faceverify.base.digests import sha256
 from faceverify.base.errors import InputError
 from faceverify.base.files import replacing_folder
-from faceverify.base.row_store import RowStore
+from faceverify.base.row_store import RowStore, why_unusable
 from faceverify.base.workers import results
 from faceverify.evaluation.card_faces import CardFace, Cards, face_on_card
 from faceverify.evaluation.judged_photos import JudgedPhotos
@@ -118,7 +118,7 @@ def _faces(
                 refusal, aligned, points = store.get(key, source)
                 yield CardFace(refusal, aligned, np.frombuffer(points, "<i4"))
     except sqlite3.Error as error:
-        raise InputError(f"{file}: {error}; remove it and run the same command again") from None
+        raise InputError(why_unusable(file, error)) from None
 
 
 def _as_photos(

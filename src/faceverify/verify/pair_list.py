@@ -14,6 +14,7 @@ import numpy as np
 
 from faceverify.base import digests, files, output
 from faceverify.base.errors import InputError
+from faceverify.base.row_store import why_unusable
 from faceverify.base.text_lines import numbered_lines
 from faceverify.verify import workers
 from faceverify.verify.embedding import Embedding
@@ -55,19 +56,9 @@ def score(
             decisions = _write(verifier, pairs, store, out, threshold)
             progress.unlink()  # while it is held: afterwards it may be that of another run
     except sqlite3.Error as error:
-        raise InputError(_without_progress(error, progress, out)) from None
+        in_use = f"another run writes {out} now; wait until it has ended, or choose another --out"
+        raise InputError(why_unusable(progress, error, in_use)) from None
     return decisions
-
-
-def _without_progress(error: sqlite3.Error, progress: Path, out: Path) -> str:
-    """Why the file of what is done cannot be used, and what to do."""
-    # What the store finds damaged by itself has no number. The lowest byte is the kind of error.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-    if code == sqlite3.SQLITE_BUSY:
-        return f"another run writes {out} now; wait until it has ended, or choose another --out"
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-        return f"{progress}: {error}; remove it and run the same command again"
-    return f"{progress}: {error}; see that there is room and that you may write there"
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
@@ -134,15 +125,12 @@ def _embed(verifier: Verifier, store: EmbeddingStore, allow_several: bool) -> No
         return photo, stamp(photo), _faces(verifier, photo, slots, allow_several)
 
     done, total = store.counts()
-    with tqdm(desc="Photos", initial=done, total=total, unit="photo", disable=None) as bar:
-        on_their_way: deque = deque()
-        for item in store.waiting():
-            on_their_way.append(workers.submit(found, item))
-            if len(on_their_way) > 2 * workers.THREADS:
-                store.put(*on_their_way.popleft().result())
-                bar.update()
-        for job in on_their_way:
-            store.put(*job.result())
+    with (
+        closing(workers.results(found, store.waiting())) as embedded,
+        tqdm(desc="Photos", initial=done, total=total, unit="photo", disable=None) as bar,
+    ):
+        for rows in embedded:
+            store.put(*rows)
             bar.update()
 
 

@@ -7,8 +7,9 @@ thread ends: a server that takes a new thread for each request would grow withou
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 # At least two: a comparison has two photos.
@@ -33,6 +34,25 @@ def each(function: Callable, items: Iterable) -> list:
     if getattr(_thread, "stays", False):
         return [function(item) for item in items]
     return [job.result() for job in [submit(function, item) for item in items]]
+
+
+def results(function: Callable, items: Iterable) -> Iterator[Any]:
+    """What a function gives for each item, in order, while the threads are some items ahead.
+
+    When the caller stops before the end, so do the threads.
+    """
+    on_their_way: deque[Future] = deque()
+    try:
+        for item in items:
+            on_their_way.append(submit(function, item))
+            if len(on_their_way) > 2 * THREADS:
+                yield on_their_way.popleft().result()
+        while on_their_way:
+            yield on_their_way.popleft().result()
+    finally:
+        for job in on_their_way:
+            job.cancel()
+        wait(on_their_way)
 
 
 @functools.cache
