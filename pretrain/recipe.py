@@ -24,6 +24,7 @@ HELD_OUT = Path("held_out.txt")
 PIPELINE = Path("../params.yaml")
 
 Side = Annotated[int, Field(ge=75, le=218)]  # pixels; InceptionV3 takes no less
+LayerName = Annotated[str, Field(pattern=r"^mixed\d+$")]  # of InceptionV3
 SetName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # a folder of data/
 Positive = Annotated[Number, Field(gt=0)]
 
@@ -53,8 +54,13 @@ class Tower(Group):
 
 
 class Member(Group):
-    """A member's tower: its sizes, and the seed of its first weights and of its batches."""
+    """A member's brain, cut from the trained one, and its tower.
 
+    The seed is that of the tower's first weights and of its batches.
+    """
+
+    brain_layer: LayerName
+    brain_view: Side  # of the square around the face that it sees
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]
     tail_units: Annotated[list[Count], Field(min_length=1)]
@@ -145,9 +151,14 @@ def card_effects() -> Effects:
     return parameters.read(PIPELINE, parameters.Parameters).card
 
 
-def tower_weights(member: str) -> str:
-    """The name of the weight file of a member's tower."""
-    return f"inception_v3_mixed5_faces_tower_{member}.weights.h5"
+def brain_weights(layer: str) -> str:
+    """The name of the weight file of the trained brain, cut at a layer."""
+    return f"inception_v3_{layer}_faces.weights.h5"
+
+
+def tower_weights(member: str, layer: str) -> str:
+    """The name of the weight file of a member's tower on that brain."""
+    return f"inception_v3_{layer}_faces_tower_{member}.weights.h5"
 
 
 def fitted_weights(member: str) -> str:

@@ -57,53 +57,88 @@ def main() -> None:
     held = HeldOut(unseen)
     print(f"{len(learnt.paths)} photos to learn from; {held}", flush=True)
 
-    weights = str(recipe.MODEL / recipe.WEIGHTS)
-    brain = build_brain("InceptionV3", "mixed5", settings.view, weights, settings.seed)
+    weights = recipe.MODEL / recipe.WEIGHTS
+    whole = build_brain("InceptionV3", "mixed5", settings.view, str(weights), settings.seed)
+    brain = cut(whole, member.brain_layer, member.brain_view)
     network = brain.get_layer("network")
-    seen = [viewed(network, learnt.paths, view, settings) for view in range(settings.tower.views)]
-    shown = np.concatenate([network.predict_on_batch(views) for views in held.views(settings.view)])
+    seen = [
+        viewed(network, learnt.paths, (view, member.brain_view), settings)
+        for view in range(settings.tower.views)
+    ]
+    shown = np.concatenate(
+        [network.predict_on_batch(views) for views in held.views(member.brain_view)]
+    )
 
     tower = build_tower(brain.output_shape[1:], shape(member), member.seed)
     how = settings.model_dump_json(exclude={"members"}) + member.model_dump_json()
-    run = run_hash(Path(__file__), how, recipe.MODEL / recipe.WEIGHTS)
+    run = run_hash(Path(__file__), how, weights)
     batches = Batches(seen, learnt, settings, member.seed)
     compile_tower(tower, settings, len(batches))
     checkpoint = Checkpoint(CACHE / f"tower_{name}.npz", run, tower)
     with Live(str(CURVES / name), dvcyaml=False, save_dvc_exp=False) as live:
         train(tower, batches, (shown, held), checkpoint, settings.tower.epochs, live)
-    save(tower, shape(member), recipe.TOWER / name / recipe.tower_weights(name))
+    layer = member.brain_layer
+    save(tower, shape(member), recipe.TOWER / name / recipe.tower_weights(name, layer))
+    save_brain(brain, member, recipe.TOWER / name / recipe.brain_weights(layer))
     files.write_json(FIGURES / f"{name}.json", checkpoint.history[-1], indent=2)
     checkpoint.remove()
 
 
 def shape(member: recipe.Member) -> Tower:
     """The sizes of a member's tower, without regularisation: none is used here."""
-    return Tower(**member.model_dump(exclude={"seed"}), dropout=0.0, l2=0.0)
+    sizes = member.model_dump(include={"head_filters", "neck_units", "tail_units"})
+    return Tower(**sizes, dropout=0.0, l2=0.0)
+
+
+def cut(brain: keras.Model, layer: str, view: int) -> keras.Model:
+    """The brain up to a layer, for a square of `view` pixels; its weights are those of `brain`."""
+    shorter = build_brain("InceptionV3", layer, view, None, seed=0)
+    whole = _layers(brain)
+    for name, part in _layers(shorter).items():
+        part.set_weights(whole[name].get_weights())
+    return shorter
+
+
+def _layers(brain: keras.Model) -> dict[str, keras.Layer]:
+    """The layers of a brain's published network, whose names do not depend on the cut."""
+    features = brain.get_layer("network").layers[-1]
+    return {layer.name: layer for layer in features.layers}
+
+
+def save_brain(brain: keras.Model, member: recipe.Member, path: Path) -> None:
+    """Write a cut brain's weights in float16, with their checksum, beside its tower's."""
+    keras.config.set_dtype_policy("float16")
+    half = build_brain("InceptionV3", member.brain_layer, member.brain_view, None, seed=0)
+    half.set_weights([weight.astype(np.float16) for weight in brain.get_weights()])
+    half.save_weights(path)
+    write_checksum(path)
 
 
 def viewed(
-    network: keras.Model, paths: np.ndarray, view: int, settings: recipe.Recipe
+    network: keras.Model, paths: np.ndarray, view: tuple[int, int], settings: recipe.Recipe
 ) -> np.ndarray:
     """The features of one view of each photo, float32 (photos, height, width, channels), cached.
 
-    View 0 is the unchanged photo, each other `view` an augmented one.
+    `view` is its number and its side in pixels; number 0 is the unchanged photo, each other one an
+    augmented one.
     """
+    number, side = view
 
     def prepared(row: int) -> np.ndarray:
         photo = decode(paths[row].read_bytes())
-        if view == 0:
-            return view_of(photo, settings.view)
-        rng = np.random.default_rng((settings.seed, view, row))
-        return augmented(photo, settings.view, settings.augment, rng)
+        if number == 0:
+            return view_of(photo, side)
+        rng = np.random.default_rng((settings.seed, number, row))
+        return augmented(photo, side, settings.augment, rng)
 
     def batches() -> Iterator[np.ndarray]:
         starts = range(0, len(paths), VIEWED_AT_ONCE)
         pool = joblib.Parallel(n_jobs=-1, prefer="threads")
-        for start in tqdm(starts, f"features of view {view}", unit="batch", disable=None):
+        for start in tqdm(starts, f"features of view {number}", unit="batch", disable=None):
             rows = range(start, min(start + VIEWED_AT_ONCE, len(paths)))
             yield network.predict_on_batch(np.stack(pool(map(joblib.delayed(prepared), rows))))
 
-    how = f"{view} {settings.seed} {settings.view} {settings.augment.model_dump_json()}"
+    how = f"{number} {settings.seed} {side} {settings.augment.model_dump_json()}"
     code = [Path(__file__).with_name("views.py"), *paths]
     shape = (len(paths), *network.output_shape[1:])
     return cache.stored(CACHE, [how, features.fingerprint(network), *code], shape, batches)

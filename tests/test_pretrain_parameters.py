@@ -25,8 +25,13 @@ def test_each_member_starts_from_shipped_weights_of_its_own_tower(file):
     settings = parameters.load(ROOT / file)
     for name in settings.members:
         member = settings.member(name).model
-        file = recipe.tower_weights if name in SHIPPED["members"] else recipe.fitted_weights
-        assert member.tower_weights == f"pretrained/{file(name)}"
+        made_by = SHIPPED["members"].get(name)
+        if made_by:
+            layer = made_by["brain_layer"]
+            assert (member.brain_layer, member.brain_view) == (layer, made_by["brain_view"])
+            assert member.brain_weights == f"pretrained/{recipe.brain_weights(layer)}"
+        file = recipe.tower_weights(name, layer) if made_by else recipe.fitted_weights(name)
+        assert member.tower_weights == f"pretrained/{file}"
         brain = build_brain(
             member.brain, member.brain_layer, member.brain_view, str(ROOT / member.brain_weights), 1
         )

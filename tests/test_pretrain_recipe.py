@@ -17,6 +17,7 @@ from pretraining import (
     MEMBER,
     PEOPLE,
     PHOTOS_EACH,
+    SHIPPED,
     SMALLEST,
     TINY,
     UNSEEN,
@@ -27,6 +28,8 @@ from pretraining import (
     same,
     shape_of,
 )
+
+LAYER, VIEW = (SHIPPED["members"][MEMBER][key] for key in ("brain_layer", "brain_view"))
 
 # Each waits for a training.
 pytestmark = pytest.mark.slow
@@ -161,14 +164,18 @@ def test_a_killed_training_goes_on_to_the_same_weights(labelled, trained):
 
 def test_the_towers_weights_are_those_of_its_member_in_half_precision(with_tower):
     folder, output = with_tower
-    path = folder / "tower" / MEMBER / recipe.tower_weights(MEMBER)
-    assert sorted(p.name for p in path.parent.iterdir()) == [path.name, f"{path.name}.sha256"]
-    with h5py.File(path) as file:
-        types = set()
-        file.visititems(lambda _, item: types.add(getattr(item, "dtype", None)))
+    path = folder / "tower" / MEMBER / recipe.tower_weights(MEMBER, LAYER)
+    cut = path.with_name(recipe.brain_weights(LAYER))
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        name for file in (cut, path) for name in (file.name, f"{file.name}.sha256")
+    ]
+    types = set()
+    for stored in (path, cut):
+        with h5py.File(stored) as file:
+            file.visititems(lambda _, item: types.add(getattr(item, "dtype", None)))
     assert types - {None} == {np.dtype(np.float16)}
-    shape = build_brain("InceptionV3", "mixed5", SMALLEST, None, 1).output_shape[1:]
-    tower = build_tower(shape, shape_of(MEMBER), 1, str(path))
+    brain = build_brain("InceptionV3", LAYER, VIEW, str(cut), 1)
+    tower = build_tower(brain.output_shape[1:], shape_of(MEMBER), 1, str(path))
     assert all(np.isfinite(weight).all() for weight in tower.get_weights())
     figures = json.loads((folder / f"tower_metrics/{MEMBER}.json").read_text())
     assert f"AUC {figures['val_auc']:.4f}" in output.splitlines()[-1]
@@ -184,7 +191,8 @@ def test_a_towers_killed_training_goes_on_to_the_same_weights(with_tower):
         shutil.rmtree(folder / made)
     kill_and_go_on("train_tower", folder, folder / "tower", output)
     for name in (
-        f"tower/{MEMBER}/{recipe.tower_weights(MEMBER)}",
+        f"tower/{MEMBER}/{recipe.brain_weights(LAYER)}",
+        f"tower/{MEMBER}/{recipe.tower_weights(MEMBER, LAYER)}",
         f"tower_metrics/{MEMBER}.json",
         f"plots/tower/{MEMBER}/plots/metrics/val/auc.tsv",
     ):

@@ -1,10 +1,13 @@
 """Tests of pretrain/: batches and loss of a tower."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import people
+from faceverify.faces.aligned_photos import view_corner
+from faceverify.model.network import build_brain
 from pretraining import SHIPPED, settings
 
 
@@ -89,3 +92,16 @@ def test_batches_are_the_same_in_any_order_and_others_in_the_next_epoch(tower_ba
     assert not np.array_equal(first, batches[0][0])
     batches.start(0)
     np.testing.assert_array_equal(first, batches[0][0])
+
+
+def test_a_cut_brain_gives_what_the_whole_one_gives_at_that_layer(train_tower):
+    whole = build_brain("InceptionV3", "mixed1", 96, None, seed=3)
+    shorter = train_tower.cut(whole, "mixed0", 96)
+    features = whole.get_layer("network").layers[-1]
+    at_layer = keras.Model(features.input, features.get_layer("mixed0").output)
+    canvas = np.random.default_rng(1).uniform(0, 255, (1, 218, 218, 3)).astype(np.float32)
+    top, left = view_corner(96)
+    view = canvas[:, top : top + 96, left : left + 96]
+    # The published network's own scaling.
+    expected = at_layer(keras.applications.inception_v3.preprocess_input(view.copy()))
+    np.testing.assert_allclose(shorter(canvas), expected, atol=1e-5)
