@@ -221,7 +221,7 @@ def test_what_no_other_value_would_mend_is_told_alone(changed, option, said):
 def test_a_damaged_weight_file_is_not_taken_for_one_of_another_brain(changed, tmp_path):
     (tmp_path / "pretrained").unlink()
     shutil.copytree(ROOT / "pretrained", tmp_path / "pretrained")
-    path = tmp_path / "pretrained/inception_v3_mixed5_faces_tower_rai.weights.h5"
+    path = tmp_path / "pretrained/inception_v3_mixed2_faces_tower_rai.weights.h5"
     path.write_bytes(path.read_bytes()[:-1])
     message = refusal(changed("alpha=0.3"))
     assert message.startswith("params.yaml: the model of rai: pretrained/")

@@ -187,14 +187,14 @@ print(resident() - before)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one thread", "new threads"])
 def test_memory_does_not_grow_with_the_calls(app_folder, good, kind):
-    first, calls = 200, 1000
+    first, calls = 200, 10_000
     arguments = (app_folder / "models/verifier.json", good, kind, first, calls)
     result = subprocess.run(
         [sys.executable, "-c", GROWTH, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert int(result.stdout) < 1024  # at most 10 MB in 10,000 calls
+    assert int(result.stdout) < 2048  # 2 MB in 10,000 calls
 
 
 @pytest.mark.parametrize("name", [face_networks.FINDER, face_networks.MESH])
