@@ -67,25 +67,23 @@ class View(NamedTuple):
         part = photo[low[1] : high[1], low[0] : high[0]]
         shrunk = resized(part, min(SIDE / self.side, 1.0))
         ratio = np.array(shrunk.shape[1::-1]) / part.shape[1::-1]
+        # Each pixel's place is the sum of what its row and its column add: one of each tells all.
+        counts, middle = np.arange(SIDE), np.full(SIDE, (SIDE - 1) / 2)
+        row = self.out(np.stack([counts, middle], axis=-1))
+        column = self.out(np.stack([middle, counts], axis=-1)) - self.centre
         # Pixel centres lie at whole numbers in both pictures.
-        places = self._out(np.arange(SIDE)[None, :], np.arange(SIDE)[:, None])
-        x, y = ((placed - low[i] + 0.5) * ratio[i] - 0.5 for i, placed in enumerate(places))
+        row, column = (row - low + 0.5) * ratio - 0.5, column * ratio
+        x, y = (row[:, axis] + column[:, axis, None] for axis in (0, 1))  # (SIDE, SIDE) each
         return cv2.remap(
             shrunk, *fixed_point_map(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
 
     def out(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 2) of the view's pixels in pixels of the photo."""
-        return np.stack(self._out(points[..., 0], points[..., 1]), axis=-1)
-
-    def _out(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places x and y of the view's pixels, of any shapes that go together, in the photo."""
         cosine, sine, scale = np.cos(self.roll), np.sin(self.roll), self.side / SIDE
-        x, y = x - (SIDE - 1) / 2, y - (SIDE - 1) / 2
-        return (
-            self.centre[0] + (x * cosine - y * sine) * scale,
-            self.centre[1] + (x * sine + y * cosine) * scale,
-        )
+        x, y = np.moveaxis(points - (SIDE - 1) / 2, -1, 0)
+        turned = np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1)
+        return self.centre + turned * scale
 
 
 class _Face(NamedTuple):
