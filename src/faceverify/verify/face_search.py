@@ -29,6 +29,11 @@ MOST_BOXES = 6
 # Sides of further squares around the middle, as shares of the photo's longest side: with a border,
 # for a face that touches the frame, and closer, for a small one.
 ZOOMS = (1.5, 0.6, 0.35)
+# The least side, in pixels, of a closer view. Of a smaller photo the whole shows enough: at 600
+# pixels 98.9% of 1,299 faces with 18 to 20 pixels between the eyes were found without a closer view
+# and 99.8% with, at 640 pixels 97.8% and 99.8%. With both, 600 pixels without a face took half as
+# long again as those with one.
+LEAST_CLOSER = 370
 # How far a head in a live photo may lean, in radians: farther, it lies, or the photo does.
 MOST_ROLL = np.radians(75)
 
@@ -134,7 +139,7 @@ def _search(photo: np.ndarray, networks: FaceNetworks, any_side: bool) -> list[_
 def _views(photo: np.ndarray, any_side: bool) -> Iterator[tuple[View, np.ndarray]]:
     """Where faces are searched, and what each view shows.
 
-    First the whole photo, with `any_side` on each side, then its middle.
+    First the whole photo, with `any_side` on each side, then with a border, then its middle.
     """
     centre = (np.array(photo.shape[1::-1]) - 1) / 2
     side = float(max(photo.shape))
@@ -144,8 +149,9 @@ def _views(photo: np.ndarray, any_side: bool) -> Iterator[tuple[View, np.ndarray
         turned = np.ascontiguousarray(np.rot90(whole, quarters))
         yield View(centre, side, quarters * np.pi / 2), turned
     for zoom in ZOOMS:
-        view = View(centre, zoom * side, 0.0)
-        yield view, view.of(photo)
+        if zoom > 1 or zoom * side >= LEAST_CLOSER:
+            view = View(centre, zoom * side, 0.0)
+            yield view, view.of(photo)
 
 
 def _faces(
