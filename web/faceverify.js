@@ -500,6 +500,7 @@ export const SEARCH = {
   // sides of further squares around the middle, in the photo's: with a border, for a face that
   // touches the frame, and closer, for a small one
   ZOOMS: [1.5, 0.6, 0.35],
+  LEAST_CLOSER: 370, // pixels: a closer view of a smaller side is left out
   MOST_ROLL: (75 * Math.PI) / 180, // how far a head in a live photo may lean
 };
 
@@ -663,7 +664,9 @@ function* views({ width, height }, anySide) {
   for (const quarter of anySide ? [0, 2, 1, 3] : [0]) {
     yield new View(centre, side, (quarter * Math.PI) / 2);
   }
-  for (const zoom of SEARCH.ZOOMS) yield new View(centre, zoom * side, 0);
+  for (const zoom of SEARCH.ZOOMS) {
+    if (zoom > 1 || zoom * side >= SEARCH.LEAST_CLOSER) yield new View(centre, zoom * side, 0);
+  }
 }
 
 /** The networks that find a face. */

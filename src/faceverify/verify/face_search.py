@@ -29,6 +29,11 @@ MOST_BOXES = 6
 # Sides of further squares around the middle, as shares of the photo's longest side: with a border,
 # for a face that touches the frame, and closer, for a small one.
 ZOOMS = (1.5, 0.6, 0.35)
+# The least side, in pixels, of a closer view. Of a smaller photo the whole shows enough: at 600
+# pixels 98.9% of 1,299 faces with 18 to 20 pixels between the eyes were found without a closer view
+# and 99.8% with, at 640 pixels 97.8% and 99.8%. With both, 600 pixels without a face took half as
+# long again as those with one.
+LEAST_CLOSER = 370
 # How far a head in a live photo may lean, in radians: farther, it lies, or the photo does.
 MOST_ROLL = np.radians(75)
 
@@ -67,25 +72,23 @@ class View(NamedTuple):
         part = photo[low[1] : high[1], low[0] : high[0]]
         shrunk = resized(part, min(SIDE / self.side, 1.0))
         ratio = np.array(shrunk.shape[1::-1]) / part.shape[1::-1]
+        # Each pixel's place is the sum of what its row and its column add: one of each tells all.
+        counts, middle = np.arange(SIDE), np.full(SIDE, (SIDE - 1) / 2)
+        row = self.out(np.stack([counts, middle], axis=-1))
+        column = self.out(np.stack([middle, counts], axis=-1)) - self.centre
         # Pixel centres lie at whole numbers in both pictures.
-        places = self._out(np.arange(SIDE)[None, :], np.arange(SIDE)[:, None])
-        x, y = ((placed - low[i] + 0.5) * ratio[i] - 0.5 for i, placed in enumerate(places))
+        row, column = (row - low + 0.5) * ratio - 0.5, column * ratio
+        x, y = (row[:, axis] + column[:, axis, None] for axis in (0, 1))  # (SIDE, SIDE) each
         return cv2.remap(
             shrunk, *fixed_point_map(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
 
     def out(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 2) of the view's pixels in pixels of the photo."""
-        return np.stack(self._out(points[..., 0], points[..., 1]), axis=-1)
-
-    def _out(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Places x and y of the view's pixels, of any shapes that go together, in the photo."""
         cosine, sine, scale = np.cos(self.roll), np.sin(self.roll), self.side / SIDE
-        x, y = x - (SIDE - 1) / 2, y - (SIDE - 1) / 2
-        return (
-            self.centre[0] + (x * cosine - y * sine) * scale,
-            self.centre[1] + (x * sine + y * cosine) * scale,
-        )
+        x, y = np.moveaxis(points - (SIDE - 1) / 2, -1, 0)
+        turned = np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1)
+        return self.centre + turned * scale
 
 
 class _Face(NamedTuple):
@@ -136,7 +139,7 @@ def _search(photo: np.ndarray, networks: FaceNetworks, any_side: bool) -> list[_
 def _views(photo: np.ndarray, any_side: bool) -> Iterator[tuple[View, np.ndarray]]:
     """Where faces are searched, and what each view shows.
 
-    First the whole photo, with `any_side` on each side, then its middle.
+    First the whole photo, with `any_side` on each side, then with a border, then its middle.
     """
     centre = (np.array(photo.shape[1::-1]) - 1) / 2
     side = float(max(photo.shape))
@@ -146,8 +149,9 @@ def _views(photo: np.ndarray, any_side: bool) -> Iterator[tuple[View, np.ndarray
         turned = np.ascontiguousarray(np.rot90(whole, quarters))
         yield View(centre, side, quarters * np.pi / 2), turned
     for zoom in ZOOMS:
-        view = View(centre, zoom * side, 0.0)
-        yield view, view.of(photo)
+        if zoom > 1 or zoom * side >= LEAST_CLOSER:
+            view = View(centre, zoom * side, 0.0)
+            yield view, view.of(photo)
 
 
 def _faces(
