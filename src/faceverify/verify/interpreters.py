@@ -12,7 +12,7 @@ from faceverify.base.quiet import held_stderr
 
 # How often threads wait for an interpreter before another one is made; a long wait counts again
 # after so many seconds.
-PATIENCE, LONGEST_WAIT = 16, 0.1
+PATIENCE, LONGEST_WAIT = 4, 0.1
 # `held_stderr` holds back the whole process: only one thread at a time may use it.
 _making = threading.Lock()
 
