@@ -24,7 +24,7 @@ HELD_OUT = Path("held_out.txt")
 PIPELINE = Path("../params.yaml")
 
 Side = Annotated[int, Field(ge=75, le=218)]  # pixels; InceptionV3 takes no less
-LayerName = Annotated[str, Field(pattern=r"^mixed\d+$")]  # of InceptionV3
+LayerName = Annotated[str, Field(pattern=r"^mixed[0-5]$")]  # of the brain, which ends at mixed5
 SetName = Annotated[str, Field(pattern=r"^[\w-]+$")]  # a folder of data/
 Positive = Annotated[Number, Field(gt=0)]
 

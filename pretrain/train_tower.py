@@ -44,7 +44,7 @@ FIGURES = Path("tower_metrics")
 
 
 def main() -> None:
-    """Write the tower's weights, in float16, figures and curves for the member that is named."""
+    """Write weights of tower and brain, in float16, figures and curves of the named member."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("member", help="a name of `members` in params.yaml")
     name = parser.parse_args().member
@@ -62,8 +62,7 @@ def main() -> None:
     brain = cut(whole, member.brain_layer, member.brain_view)
     network = brain.get_layer("network")
     seen = [
-        viewed(network, learnt.paths, (view, member.brain_view), settings)
-        for view in range(settings.tower.views)
+        viewed(network, learnt.paths, number, settings) for number in range(settings.tower.views)
     ]
     shown = np.concatenate(
         [network.predict_on_batch(views) for views in held.views(member.brain_view)]
@@ -79,7 +78,7 @@ def main() -> None:
         train(tower, batches, (shown, held), checkpoint, settings.tower.epochs, live)
     layer = member.brain_layer
     save(tower, shape(member), recipe.TOWER / name / recipe.tower_weights(name, layer))
-    save_brain(brain, member, recipe.TOWER / name / recipe.brain_weights(layer))
+    save_brain(brain, layer, member.brain_view, recipe.TOWER / name)
     files.write_json(FIGURES / f"{name}.json", checkpoint.history[-1], indent=2)
     checkpoint.remove()
 
@@ -105,24 +104,24 @@ def _layers(brain: keras.Model) -> dict[str, keras.Layer]:
     return {layer.name: layer for layer in features.layers}
 
 
-def save_brain(brain: keras.Model, member: recipe.Member, path: Path) -> None:
-    """Write a cut brain's weights in float16, with their checksum, beside its tower's."""
+def save_brain(brain: keras.Model, layer: str, view: int, folder: Path) -> None:
+    """Add a cut brain's weights in float16, with their checksum, to the folder of its tower's."""
     keras.config.set_dtype_policy("float16")
-    half = build_brain("InceptionV3", member.brain_layer, member.brain_view, None, seed=0)
+    half = build_brain("InceptionV3", layer, view, None, seed=0)
     half.set_weights([weight.astype(np.float16) for weight in brain.get_weights()])
+    path = folder / recipe.brain_weights(layer)
     half.save_weights(path)
     write_checksum(path)
 
 
 def viewed(
-    network: keras.Model, paths: np.ndarray, view: tuple[int, int], settings: recipe.Recipe
+    network: keras.Model, paths: np.ndarray, number: int, settings: recipe.Recipe
 ) -> np.ndarray:
     """The features of one view of each photo, float32 (photos, height, width, channels), cached.
 
-    `view` is its number and its side in pixels; number 0 is the unchanged photo, each other one an
-    augmented one.
+    View 0 is the unchanged photo, each other `number` an augmented one.
     """
-    number, side = view
+    side = network.input_shape[1]
 
     def prepared(row: int) -> np.ndarray:
         photo = decode(paths[row].read_bytes())

@@ -25,13 +25,13 @@ def test_each_member_starts_from_shipped_weights_of_its_own_tower(file):
     settings = parameters.load(ROOT / file)
     for name in settings.members:
         member = settings.member(name).model
-        made_by = SHIPPED["members"].get(name)
-        if made_by:
-            layer = made_by["brain_layer"]
-            assert (member.brain_layer, member.brain_view) == (layer, made_by["brain_view"])
+        if made_by := SHIPPED["members"].get(name):
+            layer, view = made_by["brain_layer"], made_by["brain_view"]
+            assert (member.brain_layer, member.brain_view) == (layer, view)
             assert member.brain_weights == f"pretrained/{recipe.brain_weights(layer)}"
-        file = recipe.tower_weights(name, layer) if made_by else recipe.fitted_weights(name)
-        assert member.tower_weights == f"pretrained/{file}"
+            assert member.tower_weights == f"pretrained/{recipe.tower_weights(name, layer)}"
+        else:
+            assert member.tower_weights == f"pretrained/{recipe.fitted_weights(name)}"
         brain = build_brain(
             member.brain, member.brain_layer, member.brain_view, str(ROOT / member.brain_weights), 1
         )
@@ -77,6 +77,8 @@ def test_an_unknown_parameter_is_one_line(name, tmp_path):
         ({"members": {}}, "members: "),
         ({"members": {"../ja": SHIPPED["members"]["rai"]}}, "members.../ja"),
         ({"members": {"ja": SHIPPED["members"]["rai"] | {"tail_units": []}}}, "members.ja.tail_un"),
+        ({"members": {"ja": SHIPPED["members"]["rai"] | {"brain_layer": "mixed6"}}}, "members.ja"),
+        ({"members": {"ja": SHIPPED["members"]["rai"] | {"brain_view": 74}}}, "members.ja.brain_v"),
         ({"fit": SHIPPED["fit"] | {"fmr": 0}}, "fit.fmr: "),
         ({"fit": SHIPPED["fit"] | {"strangers": "a/b"}}, "fit.strangers: "),
         ({"fitted": {"ja": SHIPPED["fitted"]["ja"] | {"tail_units": [9, 9]}}}, "fitted.ja.tail_un"),

@@ -656,7 +656,7 @@ const middle = (points) => ends(points).map(([low, high]) => (low + high) / 2);
 
 /**
  * Where faces are searched: the whole photo, on each side if asked, then with room around it for a
- * face that touches the frame, then its middle for small faces.
+ * face that touches the frame, then the middle of a large one for small faces.
  */
 function* views({ width, height }, anySide) {
   const centre = [(width - 1) / 2, (height - 1) / 2];

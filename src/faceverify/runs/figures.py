@@ -306,7 +306,7 @@ def real_people() -> str:
 def towers() -> str:
     """A table of how brain and towers, by themselves, tell the unseen people apart."""
     brain = _checked(PRETRAIN / "metrics.json", Unseen)
-    found = {"`rai`'s brain under its light head": brain}
+    found = {"`rai`'s brain before the cut, under its light head": brain}
     found |= {f"`{name}`'s tower on the frozen brain": tower for name, tower in _towers().items()}
     rows = [
         [

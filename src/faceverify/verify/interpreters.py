@@ -21,8 +21,8 @@ class Interpreters:
     """A pool of interpreters of one model file, at most one a core, for any number of threads.
 
     Each has its own copy of the weights, and making one takes as long as running it several times,
-    so another is made only when threads have waited PATIENCE times: a single comparison makes do
-    with one.
+    so another is made only when threads have waited PATIENCE times: a single comparison of two
+    plain photos makes do with one.
     """
 
     def __init__(self, data: bytes) -> None:

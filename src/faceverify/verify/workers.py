@@ -39,7 +39,7 @@ def each(function: Callable, items: Iterable) -> list:
 def results(function: Callable, items: Iterable) -> Iterator[Any]:
     """What a function gives for each item, in order, while the threads are some items ahead.
 
-    When the caller stops before the end, so do the threads.
+    Not for one of the threads. Close it where it may not be read to its end: the threads stop then.
     """
     on_their_way: deque[Future] = deque()
     try:
