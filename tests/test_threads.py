@@ -28,9 +28,9 @@ def test_a_caller_that_stops_leaves_nothing_at_work():
 
     with closing(workers.results(work, range(1000))) as found:
         assert next(found) == 0
-        gate.set()
+        threading.Timer(0.2, gate.set).start()  # while the end of the block waits for the threads
     seen = len(begun)
-    assert seen <= 2 * workers.THREADS + 1  # as far as it may be ahead
+    assert seen <= 1 + workers.THREADS  # what they had begun, and nothing that was in line
     assert workers.call(lambda: len(begun)) == seen
 
 
