@@ -181,8 +181,15 @@ function rint(x) {
 export function resized(picture, factor) {
   const width = Math.max(rint(picture.width * factor), 1);
   const height = Math.max(rint(picture.height * factor), 1);
-  const same = width === picture.width && height === picture.height;
-  return same ? picture : shrunk(picture, width, height);
+  let found = picture;
+  for (;;) {
+    const [across, down] = [found.width / 2, found.height / 2];
+    const even = found.width % 2 === 0 && found.height % 2 === 0;
+    if (!even || across < width || down < height) break;
+    found = shrunk(found, across, down);
+  }
+  const same = width === found.width && height === found.height;
+  return same ? found : shrunk(found, width, height);
 }
 
 /**
@@ -494,13 +501,16 @@ export const SEARCH = {
   FINDER_ROOM: 2.5, // that of the finder, when it is asked again
   LEAST_READS: 2, // of the mesh: the first view is the finder's, which is coarse
   READS: 6, // at most
-  HOPELESS_SCORE: 0.001, // where no read scores this much, LEAST_READS are all
+  // where the first read scores less than the first, or none after LEAST_READS the second, none
+  // follows
+  HOPELESS_SCORES: [0.0001, 0.001],
   LEVEL: (2 * Math.PI) / 180, // roll within which the last read counts as upright
   MOST_BOXES: 6, // of one view that are looked at
   // sides of further squares around the middle, in the photo's: with a border, for a face that
   // touches the frame, and closer, for a small one
   ZOOMS: [1.5, 0.6, 0.35],
   LEAST_CLOSER: 370, // pixels: a closer view of a smaller side is left out
+  GRID: 8, // pixels of the photo, along which a view is cut out of it
   MOST_ROLL: (75 * Math.PI) / 180, // how far a head in a live photo may lean
 };
 
@@ -528,9 +538,11 @@ class View {
   /** What the view shows of a photo, 192 x 192. @param {Picture} photo @returns {Picture} */
   of(photo) {
     const size = [photo.width, photo.height];
-    const low = size.map((most, i) => within(Math.floor(this.centre[i] - this.side), 0, most - 1));
+    const low = size.map((most, i) =>
+      within(SEARCH.GRID * Math.floor((this.centre[i] - this.side) / SEARCH.GRID), 0, most - 1),
+    );
     const high = size.map((most, i) =>
-      within(Math.ceil(this.centre[i] + this.side), low[i] + 1, most),
+      within(SEARCH.GRID * Math.ceil((this.centre[i] + this.side) / SEARCH.GRID), low[i] + 1, most),
     );
     const part = cropped(photo, low, high);
     const small = resized(part, Math.min(1 / this.scale, 1));
@@ -740,10 +752,9 @@ class FaceFinder {
       best = Math.max(best, score);
       const isFace = score >= SEARCH.MESH_SCORE;
       const isLevel = Math.abs(turnedTo(roll - view.roll)) < SEARCH.LEVEL;
-      if (reads >= SEARCH.LEAST_READS) {
-        if (isFace && isLevel) return { mesh, roll, side };
-        if (best < SEARCH.HOPELESS_SCORE) return null;
-      }
+      const enough = reads >= SEARCH.LEAST_READS;
+      if (enough && isFace && isLevel) return { mesh, roll, side };
+      if (best < SEARCH.HOPELESS_SCORES[enough ? 1 : 0]) return null;
       view = new View(view.out(middle(points)), SEARCH.MESH_ROOM * side, roll);
     }
     return null;

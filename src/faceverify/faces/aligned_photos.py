@@ -167,7 +167,18 @@ def resized(photo: np.ndarray, factor: float) -> np.ndarray:
     """
     height, width = photo.shape[:2]
     size = max(round(width * factor), 1), max(round(height * factor), 1)
-    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    if factor >= 1:
+        return cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR)
+    # Means of 2 x 2 pixels take a fifth of the time, and they come first, where the pixels are.
+    while (half := _half(photo)) and half[0] >= size[0] and half[1] >= size[1]:
+        photo = cv2.resize(photo, half, interpolation=cv2.INTER_AREA)
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+
+
+def _half(photo: np.ndarray) -> tuple[int, int] | None:
+    """Half the width and height of a photo, or None where one of them is odd."""
+    height, width = photo.shape[:2]
+    return None if width % 2 or height % 2 else (width // 2, height // 2)
 
 
 def view_corner(size: int) -> tuple[int, int]:
