@@ -32,7 +32,7 @@ def main() -> None:
 
 
 def write(weights: list[np.ndarray], target: Path) -> None:
-    """Write the network's weights, and those of the brain, in float16, with their checksums."""
+    """Write the weights of network and brain in float16 into a folder, with their checksums."""
     import keras
 
     from faceverify.model.mobile_face_net import NAME

@@ -84,7 +84,8 @@ class TrainOn(Group):
     pull: Weight  # of the cosine to what the clean photo gives
     ridge: Weight  # of the whitening by which embeddings are compared
     groups: Weight
-    checked: Share  # of the people, who are looked at and not learnt from
+    checked: Share  # of the people of each kind, who are looked at and not learnt from
+    most: Count  # of each kind
     several: Annotated[int, Field(ge=2)]  # photos of a person who counts among those with several
     least: Annotated[int, Field(ge=2)]  # photos of an origin whose strangers are looked at
     seed: Seed

@@ -43,12 +43,14 @@ from faceverify.model.mobile_face_net import EMBEDDING, SIDE
 from faceverify.model.network import build_brain
 from faceverify.runs import imports, script
 from linear_tail import Cell, cleaned, whitening
+from train_brain import Steps
 
 CACHE = Path(".cache")
 CHECKPOINT = CACHE / "mobile_face_net.npz"
 CURVES = Path("plots/mobile_face_net")
 FIGURES = Path("mobile_face_net_metrics.json")
 AT_ONCE = 64  # pictures whose embeddings are computed at once
+FMR = 0.001  # of strangers, where genuine pairs are looked at
 FAR_BELOW = -1e4  # a logit that counts for nothing
 
 
@@ -73,7 +75,7 @@ class Whitening(NamedTuple):
 
 
 def main() -> None:
-    """Write the network's weights in float16, its figures and its training curves."""
+    """Write the weights of network and brain in float16, figures and training curves."""
     settings = recipe.read()
     how = settings.train_on
     cv2.setNumThreads(1)  # pictures are prepared in several threads already
@@ -82,21 +84,22 @@ def main() -> None:
     network = mobile_face_net.build()
     network.set_weights(published())
     upright, mirrored = (embedded(network, seen.pictures, m) for m in (False, True))
-    comparison = compared(upright, seen, ~checked, settings)
+    comparison = whitened(upright, seen, ~checked, settings)
     targets = targets_of(comparison(upright) + comparison(mirrored), seen.people, settings.fit.far)
-    learner = learner_of(network, comparison, targets, how)
+    learner = learner_of(network, comparison, how)
     rows = np.flatnonzero(~checked & targets.right)
     print(
-        f"{len(rows)} photos of {len(set(seen.people[rows]))} people to learn from; "
-        f"{checked.sum()} of {len(set(seen.people[checked]))} others to look at",
+        f"{len(rows)} photos of {len(np.unique(seen.people[rows]))} people to learn from, "
+        f"{checked.sum()} of {len(np.unique(seen.people[checked]))} others to look at",
         flush=True,
     )
+    start = measured(learner, seen, checked, how)
+    print(f"start  {said(start)}", flush=True)
     with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False) as live:
-        history = train(learner, seen, (targets, rows), checked, how, live)
-    weights = learner.get_layer(mobile_face_net.NAME).get_weights()
-    bring_mobilefacenet.write(weights, recipe.FACES)
-    files.write_json(FIGURES, history[-1], indent=2)
-    Checkpoint(CHECKPOINT, "", learner).remove()
+        checkpoint = train(learner, seen, (targets, rows), checked, how, live)
+    bring_mobilefacenet.write(network.get_weights(), recipe.FACES)
+    files.write_json(FIGURES, {"start": start, "trained": checkpoint.history[-1]}, indent=2)
+    checkpoint.remove()
 
 
 def published() -> list[np.ndarray]:
@@ -107,17 +110,21 @@ def published() -> list[np.ndarray]:
 
 
 def held_back(seen: Frames, how: recipe.TrainOn) -> np.ndarray:
-    """Which photos are looked at, and not learnt from, (n,): those of a share of the people.
+    """Which photos are looked at, and not learnt from, (n,): those of a share of some people.
 
-    The shares are taken of people with several photos and of each origin's with one.
+    They are people with several photos, of the sets without and with origins, and of each origin
+    that is large enough people with one.
     """
     rng = np.random.default_rng(how.seed)
     people, first, photos = np.unique(seen.people, return_index=True, return_counts=True)
-    kinds = np.where(photos >= how.several, "several", seen.groups[first])
+    origins = seen.groups[first]
+    kinds = [(photos >= how.several) & ((origins != "") == known) for known in (False, True)]
+    kinds += [(photos == 1) & (origins == origin) for origin in np.unique(origins[origins != ""])]
     chosen: list[str] = []
-    for kind in np.unique(kinds):
-        of_kind = people[kinds == kind]
-        chosen += list(rng.permutation(of_kind)[: round(how.checked * len(of_kind))])
+    for number, kind in enumerate(kinds):
+        count = min(round(how.checked * kind.sum()), how.most)
+        if number < 2 or count >= how.least:
+            chosen += list(rng.permutation(people[kind])[:count])
     return np.isin(seen.people, chosen)
 
 
@@ -138,10 +145,8 @@ def embedded(network: keras.Model, pictures: np.ndarray, mirrored: bool) -> np.n
     return cache.stored(CACHE, key, (len(pictures), EMBEDDING), batches)
 
 
-def compared(
-    raw: np.ndarray, seen: Frames, used: np.ndarray, settings: recipe.Recipe
-) -> Whitening:
-    """The whitening by embeddings of photos: strangers of each origin, and people with several."""
+def whitened(raw: np.ndarray, seen: Frames, used: np.ndarray, settings: recipe.Recipe) -> Whitening:
+    """The whitening of the `used` photos: strangers of each origin, and people with several."""
     _, person, photos = np.unique(seen.people, return_inverse=True, return_counts=True)
     alone = photos[person] == 1
     origins = [
@@ -179,12 +184,10 @@ def units(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
 
 
-def learner_of(
-    network: keras.Model, comparison: Whitening, targets: Targets, how: recipe.TrainOn
-) -> keras.Model:
-    """What is trained: frames, uint8 (B, 112, 112, 3) -> compared embeddings (B, EMBEDDING).
+def learner_of(network: keras.Model, comparison: Whitening, how: recipe.TrainOn) -> keras.Model:
+    """What is trained: frames (B, 112, 112, 3) in 0..255 -> whitened embeddings (B, EMBEDDING).
 
-    The layers before `how.first_layer` stay as they are.
+    The layers before `how.first_layer` stay as they are. Raises InputError where it is none.
     """
     learns = False
     for layer in network.layers:
@@ -208,17 +211,18 @@ def loss_of(centres: np.ndarray, how: recipe.TrainOn):
     """
 
     def loss(wanted, given):
-        all_centres = ops.convert_to_tensor(centres)
+        everybody = ops.convert_to_tensor(centres)
+        across = ops.transpose(everybody)
         person = ops.cast(wanted[:, 0], "int32")
         given = ops.normalize(given, axis=-1)
-        own = ops.take(all_centres, person, axis=0)
-        push = ops.matmul(own, all_centres.T) < how.alike
+        own = ops.take(everybody, person, axis=0)
+        push = ops.matmul(own, across) < how.alike
         likeness = ops.sum(own * given, axis=-1)
-        others = ops.where(push, how.scale * ops.matmul(given, all_centres.T), FAR_BELOW)
+        others = ops.where(push, how.scale * ops.matmul(given, across), FAR_BELOW)
         mine = how.scale * (likeness - how.margin)
-        everybody = ops.logaddexp(mine, ops.logsumexp(others, axis=-1))
+        total = ops.logaddexp(mine, ops.logsumexp(others, axis=-1))
         pull = 1 - ops.sum(wanted[:, 1:] * given, axis=-1)
-        return everybody - mine + how.pull * pull
+        return total - mine + how.pull * pull
 
     return loss
 
@@ -237,9 +241,7 @@ class Batches(keras.utils.PyDataset):
         super().__init__(workers=os.cpu_count() or 1, max_queue_size=8)
         self._seen, self._targets, self._epoch, self._how = seen, targets, epoch, how
         rng = np.random.default_rng((how.seed, epoch))
-        _, person, photos = np.unique(
-            targets.person[rows], return_inverse=True, return_counts=True
-        )
+        _, person, photos = np.unique(targets.person[rows], return_inverse=True, return_counts=True)
         # A person with many photos is drawn more often than one with a single photo, but each of
         # the photos less often.
         weights = photos[person] ** -how.evenness
@@ -272,90 +274,96 @@ def train(
     checked: np.ndarray,
     how: recipe.TrainOn,
     live: Live,
-) -> list[dict[str, float]]:
-    """Train from the checkpoint on; `learnt` are the targets and the rows to learn from.
-
-    Returns the figures of each epoch, first those before the training.
-    """
+) -> Checkpoint:
+    """Train from the checkpoint on; `learnt` are the targets and the rows to learn from."""
     targets, rows = learnt
     steps = how.epochs * (how.photos // how.batch_size)
     chosen = students.optimizer(how.lr, 0.0, steps)
-    learner.compile(
-        chosen, loss_of(targets.centres, how), jit_compile=keras.backend.backend() == "jax"
-    )
+    loss = loss_of(targets.centres, how)
+    learner.compile(chosen, loss, jit_compile=keras.backend.backend() == "jax")
     chosen.build(learner.trainable_variables)
-    parts = [how.model_dump_json(), draw_frames.PHOTOS]
-    run = digests.sha256(*parts, *imports.code_of(Path(__file__).absolute()))
+    code = imports.code_of(Path(__file__).absolute())
+    run = digests.sha256(how.model_dump_json(), draw_frames.PHOTOS, *code)
     checkpoint = Checkpoint(CHECKPOINT, run, learner)
     for logs in checkpoint.history:
-        report(live, logs)
-    for epoch in range(len(checkpoint.history) - 1, how.epochs):
-        logs = {}
-        if epoch >= 0:
-            batches = Batches(seen, targets, rows, epoch, how)
-            fitted = learner.fit(batches, epochs=1, shuffle=False, verbose=0)
-            logs = {"loss": fitted.history["loss"][0]}
-        checkpoint.finish_epoch(logs | measured(learner, seen, checked, how))
-        report(live, checkpoint.history[-1])
-    return checkpoint.history
+        report(live, logs, how.epochs)
+    for epoch in range(len(checkpoint.history), how.epochs):
+        batches = Batches(seen, targets, rows, epoch, how)
+        fitted = learner.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[Steps(epoch)])
+        figures = measured(learner, seen, checked, how)
+        checkpoint.finish_epoch({"loss": fitted.history["loss"][0]} | figures)
+        report(live, checkpoint.history[-1], how.epochs)
+    return checkpoint
 
 
 def measured(
     learner: keras.Model, seen: Frames, checked: np.ndarray, how: recipe.TrainOn
 ) -> dict[str, float]:
-    """How the people who are not learnt from are told apart, on photos and on cards.
+    """How people from whom nothing is learnt are told apart, by photos and by cards.
 
-    A pair is a photo, or a card, and another photo. The false match rates are those of the
-    labelled people, and of the strangers of the origin that has it worst.
+    A pair is a photo, or a card, and another photo. For people with several photos, of the sets
+    without and of the one with origins (`celeba`, `others`): the share of genuine pairs above the
+    cosine that 1% and 0.1% of the impostor pairs exceed, and above the one that 0.1% of the
+    strangers of the worst origin exceed, on photos or on cards (`strangers`).
     """
     rows = np.flatnonzero(checked)
-    of_photos, of_cards = (
-        units(np.concatenate([
-            learner.predict_on_batch(
-                np.stack([frames.inner(seen.pictures[row, side]) for row in rows[at : at + AT_ONCE]])
-                .astype(np.float32)
-            )
-            for at in range(0, len(rows), AT_ONCE)
-        ]))
-        for side in (0, 1)
-    )
-    people, groups = seen.people[rows], seen.groups[rows]
-    _, person, photos = np.unique(people, return_inverse=True, return_counts=True)
-    several = photos[person] >= how.several
+    photos, cards = (outputs(learner, seen.pictures, rows, side) for side in (0, 1))
+    groups = seen.groups[rows]
+    _, person, count = np.unique(seen.people[rows], return_inverse=True, return_counts=True)
+    several, alone = count[person] >= how.several, count[person] == 1
+    same = person[:, None] == person
+    other = ~np.eye(len(rows), dtype=bool)  # neither a photo with itself nor with its own card
+
+    def pairs_of(chosen: np.ndarray) -> np.ndarray:
+        return chosen[:, None] & chosen & other
+
+    origins = [alone & (groups == group) for group in np.unique(groups[groups != ""])]
+    origins = [chosen for chosen in origins if chosen.sum() >= how.least]
+    kinds = {"celeba": several & (groups == ""), "others": several & (groups != "")}
     figures = {}
-    for name, first in (("photo", of_photos), ("card", of_cards)):
-        cosines = first @ of_photos.T
-        same = person[:, None] == person
-        own = np.eye(len(rows), dtype=bool)
-        worst = -1.0
-        for group in np.unique(groups[~several]):
-            of_group = np.flatnonzero(~several & (groups == group))
-            if len(of_group) >= how.least:
-                pairs = cosines[np.ix_(of_group, of_group)][~np.eye(len(of_group), dtype=bool)]
-                worst = max(worst, float(np.quantile(pairs, 0.999)))
-        for title, of_kind in (
-            ("celeba", several & (groups == "")),
-            ("others", several & (groups != "")),
-        ):
-            part = np.ix_(of_kind, of_kind)
-            genuine = cosines[part][same[part] & ~own[part]]
-            impostor = cosines[part][~same[part]]
-            if len(genuine) and len(impostor):
-                for share, at in (("1pct", 0.99), ("01pct", 0.999)):
-                    limit = np.quantile(impostor, at)
-                    figures[f"val_{title}_{name}_tar_{share}"] = float((genuine > limit).mean())
-                figures[f"val_{title}_{name}_tar_strangers"] = float((genuine > worst).mean())
-        figures[f"val_{name}_strangers"] = worst
+    for condition, first in (("photo", photos), ("card", cards)):
+        cosines = first @ photos.T
+        worst = max(np.quantile(cosines[pairs_of(of)], 1 - FMR) for of in origins)
+        for kind, chosen in kinds.items():
+            genuine, impostor = (cosines[pairs_of(chosen) & as_one] for as_one in (same, ~same))
+            limits = {"1pct": np.quantile(impostor, 0.99), "01pct": np.quantile(impostor, 1 - FMR)}
+            for name, limit in (limits | {"strangers": worst}).items():
+                figures[f"val_{kind}_{condition}_tar_{name}"] = float((genuine > limit).mean())
     return figures
 
 
-def report(live: Live, logs: dict[str, float]) -> None:
-    """Log the figures of an epoch to DVCLive, and print them."""
+def outputs(learner: keras.Model, pictures: np.ndarray, rows: np.ndarray, side: int) -> np.ndarray:
+    """Whitened embeddings, of unit length, of photos (`side` 0) or of their cards (1)."""
+    found = []
+    for at in range(0, len(rows), AT_ONCE):
+        faces = [frames.inner(pictures[row, side]) for row in rows[at : at + AT_ONCE]]
+        found.append(learner.predict_on_batch(np.stack(faces).astype(np.float32)))
+    return units(np.concatenate(found))
+
+
+def report(live: Live, logs: dict[str, float], epochs: int) -> None:
+    """Log all figures of an epoch to DVCLive, and print those that people follow."""
     for name, value in logs.items():
         split, figure = ("val", name[4:]) if name.startswith("val_") else ("train", name)
         live.log_metric(f"{split}/{figure}", round(value, 6))
-    print(f"epoch {live.step}", {n: round(v, 4) for n, v in logs.items()}, flush=True)
+    print(
+        f"epoch {live.step + 1}/{epochs}  loss {logs['loss']:.3f}, {said(logs)}",
+        flush=True,
+    )
     live.next_step()
+
+
+def said(figures: dict[str, float]) -> str:
+    """The share of genuine pairs accepted where 0.1% of impostors are, and of strangers."""
+    parts = []
+    for condition in ("photo", "card"):
+        numbers = " ".join(
+            f"{figures[f'val_{kind}_{condition}_tar_{limit}']:.3f}"
+            for kind in ("celeba", "others")
+            for limit in ("1pct", "01pct", "strangers")
+        )
+        parts.append(f"{condition}: {numbers}")
+    return "accepted of genuine pairs at FMR 1%, 0.1%, and 0.1% of strangers, " + ", ".join(parts)
 
 
 if __name__ == "__main__":

@@ -162,8 +162,8 @@ def test_a_fit_repeats(cells):
 
 
 def test_the_first_matrix_makes_the_given_scatters_small(cells):
-    member = MEMBER.model_copy(update={"ridge": 0.0, "groups": 50.0, "tail_units": [NUMBERS]})
-    matrix = linear_tail.whitening(cells, member, np.zeros((NUMBERS, NUMBERS)))
+    nothing = np.zeros((NUMBERS, NUMBERS))
+    matrix = linear_tail.whitening(cells, 0.0, 50.0, NUMBERS, nothing)
     means = np.stack([(cell.embedded @ matrix).mean(axis=0) for cell in cells[:2]])
     plain = np.stack([cell.embedded.mean(axis=0) for cell in cells[:2]])
     sizes = [np.linalg.norm(rows[0] - rows[1]) for rows in (means, plain)]

@@ -182,11 +182,13 @@ export function resized(picture, factor) {
   const width = Math.max(rint(picture.width * factor), 1);
   const height = Math.max(rint(picture.height * factor), 1);
   let found = picture;
-  for (;;) {
-    const [across, down] = [found.width / 2, found.height / 2];
-    const even = found.width % 2 === 0 && found.height % 2 === 0;
-    if (!even || across < width || down < height) break;
-    found = shrunk(found, across, down);
+  while (
+    found.width % 2 === 0 &&
+    found.height % 2 === 0 &&
+    found.width >= 4 * width &&
+    found.height >= 4 * height
+  ) {
+    found = shrunk(found, found.width / 2, found.height / 2);
   }
   const same = width === found.width && height === found.height;
   return same ? found : shrunk(found, width, height);

@@ -169,16 +169,12 @@ def resized(photo: np.ndarray, factor: float) -> np.ndarray:
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     if factor >= 1:
         return cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR)
-    # Means of 2 x 2 pixels take a fifth of the time, and they come first, where the pixels are.
-    while (half := _half(photo)) and half[0] >= size[0] and half[1] >= size[1]:
-        photo = cv2.resize(photo, half, interpolation=cv2.INTER_AREA)
+    # Means of 2 x 2 pixels take a fifth of the time, and come first, where most pixels are. The last
+    # step is by 2 at least: a smaller one would mix pixels from beyond the areas.
+    while width % 2 == height % 2 == 0 and width >= 4 * size[0] and height >= 4 * size[1]:
+        width, height = width // 2, height // 2
+        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
     return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
-
-
-def _half(photo: np.ndarray) -> tuple[int, int] | None:
-    """Half the width and height of a photo, or None where one of them is odd."""
-    height, width = photo.shape[:2]
-    return None if width % 2 or height % 2 else (width // 2, height // 2)
 
 
 def view_corner(size: int) -> tuple[int, int]:
