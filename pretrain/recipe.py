@@ -81,7 +81,8 @@ class TrainOn(Group):
     scale: Positive  # of the cosines in the softmax
     margin: Weight  # by which the own person's cosine must exceed all others
     alike: Share  # cosine of two people's centres above which they may be one
-    pull: Weight  # of the cosine to what the clean photo gives
+    push: Weight  # of the softmax; the cosine to what the clean photo gives weighs 1
+    person_share: Share  # of the person's centre in that
     ridge: Weight  # of the whitening by which embeddings are compared
     groups: Weight
     checked: Share  # of the people of each kind, who are looked at and not learnt from

@@ -143,7 +143,7 @@ def test_grey_and_colour_give_the_canvas_and_agree(size, known):
 
 
 def averaged(factor):
-    """A photo of noise, larger than the canvas by a factor, aligned, and the means of its blocks."""
+    """A photo of noise, larger than the canvas by a factor: aligned, and its blocks' means."""
     rng = np.random.default_rng(factor)
     photo = rng.integers(0, 256, (218 * factor, 178 * factor), dtype=np.uint8)
     blocks = photo.reshape(218, factor, 178, factor).mean(axis=(1, 3))

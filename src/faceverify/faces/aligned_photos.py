@@ -169,8 +169,8 @@ def resized(photo: np.ndarray, factor: float) -> np.ndarray:
     size = max(round(width * factor), 1), max(round(height * factor), 1)
     if factor >= 1:
         return cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR)
-    # Means of 2 x 2 pixels take a fifth of the time, and come first, where most pixels are. The last
-    # step is by 2 at least: a smaller one would mix pixels from beyond the areas.
+    # Means of 2 x 2 pixels take a fifth of the time, and come first, where most pixels are. The
+    # last step is by 2 at least: a smaller one would mix pixels from beyond the areas.
     while width % 2 == height % 2 == 0 and width >= 4 * size[0] and height >= 4 * size[1]:
         width, height = width // 2, height // 2
         photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)

@@ -36,8 +36,8 @@ ZOOMS = (1.5, 0.6, 0.35)
 # and 99.8% with, at 640 pixels 97.8% and 99.8%; the closest alone found 4 of 500 at 720 pixels, and
 # 2 at 800. The closer views are what a photo without a face pays most for.
 LEAST_CLOSER = 370
-# A view is cut out of a photo along a grid of so many pixels: most photos are a whole number of them
-# wide and high, and what is cut out can then be halved three times, which `resized` does fast.
+# A view is cut out of a photo along a grid of so many pixels: most photos are a whole number of
+# them wide and high, and what is cut out can then be halved three times, which is fast.
 GRID = 8
 # How far a head in a live photo may lean, in radians: farther, it lies, or the photo does.
 MOST_ROLL = np.radians(75)
