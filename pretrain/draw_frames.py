@@ -1,5 +1,6 @@
 """Put each training photo and a view of it on a card into MobileFaceNet's frame, once for all."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -8,6 +9,11 @@ from faceverify.base import errors
 
 if __name__ == "__main__":
     errors.begin()
+
+from faceverify.base import backend
+
+if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+    backend.start()
 
 import joblib
 import numpy as np

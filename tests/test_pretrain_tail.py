@@ -235,11 +235,10 @@ def fit_tail():
 
 def test_what_a_card_changes_is_made_small(cells):
     """Cards that move along one axis lose that axis in the first matrix."""
-    member = MEMBER.model_copy(update={"ridge": 0.01, "groups": 0.0, "tail_units": [NUMBERS]})
     moves = np.zeros((NUMBERS, NUMBERS))
     moves[0, 0] = 100.0
     before, after = (
-        np.linalg.norm(linear_tail.whitening(cells, member, added)[0])
+        np.linalg.norm(linear_tail.whitening(cells, 0.01, 0.0, NUMBERS, added)[0])
         for added in (np.zeros_like(moves), moves)
     )
     assert after < 0.2 * before
