@@ -172,21 +172,22 @@ function rint(x) {
 
 /**
  * Shrink a picture by a factor below 1, to 1 pixel at least, by means over areas, so that fine
- * detail does not alias.
+ * detail does not alias. It is halved first while a shrinking by `last` remains.
  *
  * @param {Picture} picture
  * @param {number} factor
+ * @param {number} last
  * @returns {Picture}
  */
-export function resized(picture, factor) {
+export function resized(picture, factor, last = 2) {
   const width = Math.max(rint(picture.width * factor), 1);
   const height = Math.max(rint(picture.height * factor), 1);
   let found = picture;
   while (
     found.width % 2 === 0 &&
     found.height % 2 === 0 &&
-    found.width >= 4 * width &&
-    found.height >= 4 * height
+    found.width >= 2 * last * width &&
+    found.height >= 2 * last * height
   ) {
     found = shrunk(found, found.width / 2, found.height / 2);
   }
@@ -547,7 +548,7 @@ class View {
       within(SEARCH.GRID * Math.ceil((this.centre[i] + this.side) / SEARCH.GRID), low[i] + 1, most),
     );
     const part = cropped(photo, low, high);
-    const small = resized(part, Math.min(1 / this.scale, 1));
+    const small = resized(part, Math.min(1 / this.scale, 1), 1);
     const ratio = [small.width / part.width, small.height / part.height];
     const origin = this.out([0, 0]);
     const [cosine, sine] = [this.cosine * this.scale, this.sine * this.scale];

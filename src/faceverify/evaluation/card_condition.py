@@ -29,7 +29,7 @@ from faceverify.verify import face_networks
 from faceverify.verify.refusals import DoubtfulError
 
 # Change this when a card, or what is found on it, is another for the same photo.
-FORMAT = "4"
+FORMAT = "5"
 
 
 class CardPairs(NamedTuple):

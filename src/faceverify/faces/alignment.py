@@ -60,17 +60,18 @@ def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def fixed_point_map(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The maps of `cv2.remap` for places in a photo, float64 (height, width), in 1/32 pixels.
+    """The maps of `cv2.remap` for places in a photo, in 1/32 pixels.
 
-    They are whole pixels, int16 (height, width, 2), and fractions, uint16 (height, width).
-    OpenCV's own warps round in floating point, in another order on each kind of processor; whole
-    numbers give the same bytes on all.
+    `x` and `y`, float64, broadcast to (height, width): where x is the same in all rows and y in all
+    columns, (1, width) and (height, 1) save most of the time. The maps are whole pixels, int16
+    (height, width, 2), and fractions, uint16 (height, width). OpenCV's own warps round in floating
+    point, in another order on each kind of processor; whole numbers give the same bytes on all.
     """
     limit = 2**15 - 1  # whole pixels are stored as int16
     x, y = (
         np.rint(np.clip(m, -limit, limit) * cv2.INTER_TAB_SIZE).astype(np.int32) for m in (x, y)
     )
     bits, last = cv2.INTER_BITS, cv2.INTER_TAB_SIZE - 1
-    positions = np.empty((*x.shape, 2), np.int16)
+    positions = np.empty((*np.broadcast_shapes(x.shape, y.shape), 2), np.int16)
     positions[..., 0], positions[..., 1] = x >> bits, y >> bits
     return positions, ((y & last) << bits | x & last).astype(np.uint16)

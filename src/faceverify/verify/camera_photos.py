@@ -24,7 +24,8 @@ _END, _OTHER = b"\xff\xd9", b"\xaa" * 16
 # Longest side, in pixels, to which larger photos are shrunk: JPEGs by the decoder, at little cost,
 # to at least the first (12 megapixels to half their side), then all to at most the second.
 LEAST_SIDE, LONGEST_SIDE = 1600, 2048
-# Photos of more pixels than this are decoded one at a time, so that memory is bounded.
+# Photos that hold more pixels than this while they are decoded are decoded one at a time, so that
+# memory is bounded.
 LARGE = 2**23
 # Rows of the shrunk photo that are made at a time.
 STRIP = 64
@@ -161,20 +162,24 @@ def _import_plugin(kind: str) -> None:
 
 def _decoded(image: Image.Image, data: bytes = b"") -> Photo:
     """The photo of an opened image, by the file's `data` where there is a file."""
-    longest = max(image.size)
-    with _large if image.width * image.height > LARGE else contextlib.nullcontext():
-        pixels = _jpeg(image, data) if data and image.format in ("JPEG", "MPO") else _pixels(image)
+    longest, held = max(image.size), image.width * image.height
+    is_jpeg = bool(data) and image.format in ("JPEG", "MPO")
+    if is_jpeg:
+        _draft(image)
+        # Of a progressive one libjpeg holds all coefficients, of another a few rows.
+        held = held if image.info.get("progressive") else image.width * image.height
+    with _large if held > LARGE else contextlib.nullcontext():
+        pixels = _jpeg(image, data) if is_jpeg else _pixels(image)
     pixels = np.ascontiguousarray(_turned(pixels, _orientation(image)))
     return Photo(pixels, longest / max(pixels.shape))
 
 
 def _jpeg(image: Image.Image, data: bytes) -> np.ndarray:
-    """A JPEG's pixels, also where nothing but the marker at its end is missing.
+    """A drafted JPEG's pixels, also where nothing but the marker at its end is missing.
 
     libjpeg fills what is missing with what comes instead: nothing is missing if two different
     ends make the same picture.
     """
-    _draft(image)
     try:
         return _pixels(image)
     except OSError:

@@ -75,7 +75,7 @@ class View(NamedTuple):
         low = np.clip(GRID * np.floor((self.centre - self.side) / GRID), 0, size - 1).astype(int)
         high = np.clip(GRID * np.ceil((self.centre + self.side) / GRID), low + 1, size).astype(int)
         part = photo[low[1] : high[1], low[0] : high[0]]
-        shrunk = resized(part, min(SIDE / self.side, 1.0))
+        shrunk = resized(part, min(SIDE / self.side, 1.0), last=1)
         ratio = np.array(shrunk.shape[1::-1]) / part.shape[1::-1]
         # Each pixel's place is the sum of what its row and its column add: one of each tells all.
         counts, middle = np.arange(SIDE), np.full(SIDE, (SIDE - 1) / 2)
@@ -83,7 +83,10 @@ class View(NamedTuple):
         column = self.out(np.stack([middle, counts], axis=-1)) - self.centre
         # Pixel centres lie at whole numbers in both pictures.
         row, column = (row - low + 0.5) * ratio - 0.5, column * ratio
-        x, y = (row[:, axis] + column[:, axis, None] for axis in (0, 1))  # (SIDE, SIDE) each
+        if self.roll == 0:  # a column adds nothing to x, a row nothing to y
+            x, y = row[None, :, 0], row[0, 1] + column[:, 1, None]
+        else:
+            x, y = (row[:, axis] + column[:, axis, None] for axis in (0, 1))
         return cv2.remap(
             shrunk, *fixed_point_map(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
