@@ -1,5 +1,7 @@
 """Alignment of any photo to CelebA's frame, the same for the sample and for verifying."""
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -10,6 +12,10 @@ from faceverify.faces.aligned_photos import PHOTO_HEIGHT, PHOTO_WIDTH, resized
 CANONICAL_POINTS = np.array(
     [(69.6, 111.4), (107.9, 111.3), (88.9, 135.2), (73.0, 152.2), (104.8, 152.2)]
 )
+
+# Rows whose places are computed at a time. Arrays of more than 128 KB are new memory each time, and
+# to be given its pages costs more than the arithmetic.
+STRIP = 32
 
 
 def alignment_matrix(points: np.ndarray) -> np.ndarray:
@@ -55,8 +61,30 @@ def align(photo: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         matrix = np.column_stack([linear, shift])
     x, y = np.arange(PHOTO_WIDTH)[None, :], np.arange(PHOTO_HEIGHT)[:, None]
     inverse = cv2.invertAffineTransform(matrix)
-    positions, fractions = fixed_point_map(*(row[0] * x + row[1] * y + row[2] for row in inverse))
-    return cv2.remap(photo, positions, fractions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def places(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(row[0] * x + row[1] * y[rows] + row[2] for row in inverse)
+
+    return warped(photo, (PHOTO_HEIGHT, PHOTO_WIDTH), places)
+
+
+def warped(
+    photo: np.ndarray,
+    size: tuple[int, int],
+    places: Callable[[slice], tuple[np.ndarray, np.ndarray]],
+) -> np.ndarray:
+    """A picture of `size` (height, width) of what a photo, uint8, shows at `places`, bilinear.
+
+    `places` gives x and y of a slice of the picture's rows, see `fixed_point_map`. Outside the
+    photo its border pixels are repeated.
+    """
+    shown = np.empty((*size, *photo.shape[2:]), np.uint8)
+    for top in range(0, size[0], STRIP):
+        rows = slice(top, min(top + STRIP, size[0]))
+        maps = fixed_point_map(*places(rows))
+        border = cv2.BORDER_REPLICATE
+        cv2.remap(photo, *maps, cv2.INTER_LINEAR, dst=shown[rows], borderMode=border)
+    return shown
 
 
 def fixed_point_map(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -85,7 +85,7 @@ class Finder:
 
     def find(self, square: np.ndarray) -> Boxes:
         """The faces in a square, uint8 RGB (SIDE, SIDE, 3), with LEAST_SCORE or more."""
-        numbers, logits = self._network.run(square.astype(np.float32) / 127.5 - 1)
+        numbers, logits = self._network.run(square, 127.5, 1.0)
         scores = _sigmoid(logits.reshape(-1))
         likely = np.flatnonzero(scores >= LEAST_SCORE)
         likely = likely[np.argsort(-scores[likely], kind="stable")]
@@ -109,7 +109,7 @@ class Mesh:
         Gives its points, float (468, 2) as (x, y) in pixels of the square, and how sure it is
         that they are a face's, 0 .. 1.
         """
-        numbers, logit = self._network.run(square.astype(np.float32) / 255)
+        numbers, logit = self._network.run(square, 255.0)
         points = numbers.astype(float).reshape(MESH_POINTS, 3)[:, :2]
         # The mesh counts from a pixel's corner, the library from its middle.
         return points - 0.5, float(_sigmoid(logit).item())
@@ -127,9 +127,14 @@ class _Network:
             raise ValueError("its inputs and outputs are those of another model")
         self._input, self._outputs = taken["index"], [part["index"] for part in given]
 
-    def run(self, square: np.ndarray) -> list[np.ndarray]:
+    def run(self, square: np.ndarray, scale: float, shift: float = 0.0) -> list[np.ndarray]:
+        """The outputs for a square, uint8, of which the network sees square / scale - shift."""
         with self._interpreters.borrowed() as interpreter:
-            interpreter.set_tensor(self._input, square[None])
+            # Written in its own memory: arrays of this size cost more than the arithmetic.
+            entry = interpreter.tensor(self._input)()
+            np.divide(square[None], np.float32(scale), out=entry)
+            entry -= np.float32(shift)
+            del entry  # which LiteRT asks for before it runs
             interpreter.invoke()
             return [interpreter.get_tensor(index) for index in self._outputs]
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
 from faceverify.faces.aligned_photos import resized
-from faceverify.faces.alignment import fixed_point_map
+from faceverify.faces.alignment import warped
 from faceverify.verify.face_networks import SIDE, FaceNetworks, Finder, Mesh, five_points
 
 # Of a box that scores less, the finder is asked again about the face brought upright. A tilted
@@ -83,13 +82,13 @@ class View(NamedTuple):
         column = self.out(np.stack([middle, counts], axis=-1)) - self.centre
         # Pixel centres lie at whole numbers in both pictures.
         row, column = (row - low + 0.5) * ratio - 0.5, column * ratio
-        if self.roll == 0:  # a column adds nothing to x, a row nothing to y
-            x, y = row[None, :, 0], row[0, 1] + column[:, 1, None]
-        else:
-            x, y = (row[:, axis] + column[:, axis, None] for axis in (0, 1))
-        return cv2.remap(
-            shrunk, *fixed_point_map(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+
+        def places(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+            if self.roll == 0:  # a column adds nothing to x, a row nothing to y
+                return row[None, :, 0], row[0, 1] + column[rows, 1, None]
+            return tuple(row[:, axis] + column[rows, axis, None] for axis in (0, 1))
+
+        return warped(shrunk, (SIDE, SIDE), places)
 
     def out(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 2) of the view's pixels in pixels of the photo."""
