@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -158,6 +159,25 @@ def test_a_large_photo_is_brought_down_and_says_by_how_much(sample, kind, size):
     assert width / height == pytest.approx(size[0] / size[1], rel=0.01)
     expected = cv2.resize(large, (width, height), interpolation=cv2.INTER_AREA)
     assert far(found.pixels, expected) < 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "waits"),
+    [("JPEG", {}, False), ("JPEG", {"progressive": True}, True), ("PNG", {}, True)],
+    ids=["halved by the decoder", "progressive", "png"],
+)
+def test_what_holds_many_pixels_while_it_is_decoded_waits_its_turn(photo, kind, how, waits):
+    """Another thread's photo of many pixels is being decoded, as far as a photo can tell."""
+    data = encoded(cv2.resize(photo, (3000, 4000)), kind, **how)
+    with ThreadPoolExecutor(1) as pool:
+        with camera_photos._large:
+            found = pool.submit(camera_photos.decode, data)
+            if waits:
+                with pytest.raises(TimeoutError):
+                    found.result(timeout=3)
+            else:
+                assert found.result(timeout=60).scale == pytest.approx(2)
+        assert found.result(timeout=60).pixels.shape[0] >= camera_photos.LEAST_SIDE
 
 
 # What is refused

@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from ai_edge_litert.interpreter import Interpreter
 
 from faceverify.base.schema import Capture
 from faceverify.evaluation.card_faces import networks
 from faceverify.faces import alignment
-from faceverify.verify import camera_photos, capture
+from faceverify.verify import camera_photos, capture, face_networks
 from faceverify.verify.camera_photos import Photo
 from faceverify.verify.capture import find_face
+from faceverify.verify.face_search import View
 from faceverify.verify.refusals import (
     BlurredError,
     CaptureError,
@@ -276,6 +278,36 @@ def test_the_search_for_a_face_that_is_not_there_is_bounded(height, closer, any_
         photo = Photo(cv2.resize(graph(), (height * 3 // 4, height)), 1)
         find_face(photo, NETWORKS._replace(finder=Counted()), LIMITS, any_side=any_side)
     assert searched == [(192, 192, 3)] * (whole + closer)
+
+
+@pytest.mark.parametrize("side", [40.0, 300.0, 700.0])
+def test_a_view_without_a_roll_shows_what_the_smallest_roll_shows(photos, side):
+    centre = np.array([150.3, 210.8])
+    plain, turned = (View(centre, side, roll).of(photos[0]) for roll in (0.0, 1e-12))
+    np.testing.assert_array_equal(plain, turned)
+
+
+def test_the_networks_see_the_scaled_square(photos):
+    square = np.ascontiguousarray(photos[0][:192, :192])
+    finder, mesh = (
+        Interpreter(model_content=path.read_bytes()) for path in face_networks.paths(ROOT / "data")
+    )
+
+    def outputs(interpreter, values):
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], values[None])
+        interpreter.invoke()
+        return [interpreter.get_tensor(part["index"]) for part in interpreter.get_output_details()]
+
+    seen = square.astype(np.float32)
+    expected = outputs(finder, seen / 127.5 - 1), outputs(mesh, seen / 255)
+    given = (
+        NETWORKS.finder._network.run(square, 127.5, 1.0),
+        NETWORKS.mesh._network.run(square, 255),
+    )
+    for found, wanted in zip(given, expected, strict=True):
+        for one, other in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_what_shows_no_face_is_refused(find, photos):
