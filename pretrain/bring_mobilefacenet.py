@@ -26,13 +26,8 @@ CUT, BRAIN = "conv8_prelu", "mobile_face_net_conv8.weights.h5"  # its last maps,
 
 
 def main() -> None:
-    """Write the weights of network and brain into mobile_face_net/."""
+    """Write the weights of network and brain in float16 into mobile_face_net/, with checksums."""
     backend.start()
-    write(weights_of(published()), FOLDER)
-
-
-def write(weights: list[np.ndarray], target: Path) -> None:
-    """Write the weights of network and brain in float16 into a folder, with their checksums."""
     import keras
 
     from faceverify.model.mobile_face_net import NAME
@@ -40,8 +35,8 @@ def write(weights: list[np.ndarray], target: Path) -> None:
     from faceverify.model.weight_files import save_weights, write_checksum
 
     keras.config.set_dtype_policy("float16")
-    weights = [weight.astype(np.float16) for weight in weights]
-    with files.replacing_folder(target) as folder:
+    weights = [weight.astype(np.float16) for weight in weights_of(published())]
+    with files.replacing_folder(FOLDER) as folder:
         for layer, name in (("embedding", WEIGHTS), (CUT, BRAIN)):
             network = build_brain(NAME, layer, CANVAS_SIZE, None, seed=0)
             network.set_weights(weights[: len(network.weights)])

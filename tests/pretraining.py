@@ -21,8 +21,6 @@ SCRIPTS = (
     "start_weights",
     "train_brain",
     "train_tower",
-    "draw_frames",
-    "train_mobilefacenet",
     "fit_tower",
     "fit_tail",
     "fit_quality",
