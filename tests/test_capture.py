@@ -12,7 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 from faceverify.base.schema import Capture
 from faceverify.evaluation.card_faces import networks
 from faceverify.faces import alignment
-from faceverify.verify import camera_photos, capture, face_networks
+from faceverify.faces.aligned_photos import resized
+from faceverify.verify import camera_photos, capture, face_networks, face_search
 from faceverify.verify.camera_photos import Photo
 from faceverify.verify.capture import find_face
 from faceverify.verify.face_search import View
@@ -285,6 +286,36 @@ def test_a_view_without_a_roll_shows_what_the_smallest_roll_shows(photos, side):
     centre = np.array([150.3, 210.8])
     plain, turned = (View(centre, side, roll).of(photos[0]) for roll in (0.0, 1e-12))
     np.testing.assert_array_equal(plain, turned)
+
+
+@pytest.mark.parametrize("factor", [0.9, 0.5, 0.32, 0.24, 0.06])
+@pytest.mark.parametrize("size", [(600, 800), (602, 800), (601, 799), (2000, 1504)])
+def test_a_part_that_is_halved_first_shows_the_same(size, factor):
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (12, 9, 3)).astype(np.uint8)
+    part = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+    part = np.clip(part + rng.normal(0, 5, part.shape), 0, 255).astype(np.uint8)
+    found, expected = face_search._halved_first(part, factor), resized(part, factor)
+    assert found.shape == expected.shape
+    difference = found.astype(int) - expected
+    assert np.abs(difference).max() <= 6  # of the noise
+    assert abs(difference.mean()) < 0.6  # each halving rounds to whole grey levels, halves up
+
+
+@pytest.mark.parametrize(
+    ("score", "reads"), [(5e-5, 1), (5e-4, face_search.LEAST_READS), (0.5, face_search.READS)]
+)
+def test_a_box_is_read_as_long_as_there_is_hope(photos, score, reads):
+    seen = []
+
+    class Unsure:
+        def read(self, square):
+            seen.append(square)
+            return NETWORKS.mesh.read(square)[0], score
+
+    view = View(np.array(photos[0].shape[1::-1]) / 2, 200.0, 0.0)
+    assert face_search._read(photos[0], view, Unsure()) is None
+    assert len(seen) == reads
 
 
 def test_the_networks_see_the_scaled_square(photos):

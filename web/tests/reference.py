@@ -24,16 +24,8 @@ PAIRS = 30
 # What the page searches faces by, as Python does.
 SEARCH = (
     *("CLEAR_SCORE", "UPRIGHT_SCORE", "MESH_SCORE", "MESH_ROOM", "FINDER_ROOM", "LEAST_READS"),
-    *(
-        "READS",
-        "LEVEL",
-        "HOPELESS_SCORES",
-        "MOST_BOXES",
-        "ZOOMS",
-        "LEAST_CLOSER",
-        "GRID",
-        "MOST_ROLL",
-    ),
+    *("READS", "LEVEL", "HOPELESS_SCORES", "MOST_BOXES"),
+    *("ZOOMS", "LEAST_CLOSER", "GRID", "MOST_ROLL"),
 )
 ANGLES = (0, 7, -12, 20)  # degrees by which the second photos of pairs are turned
 ENLARGED = 3.3  # how much larger than the aligned photos of the sample they are

@@ -160,22 +160,14 @@ def to_canvas(photo: np.ndarray) -> np.ndarray:
     return cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR_EXACT)
 
 
-def resized(photo: np.ndarray, factor: float, last: int = 2) -> np.ndarray:
+def resized(photo: np.ndarray, factor: float) -> np.ndarray:
     """Scale a photo of any size, uint8 (height, width[, 3]), by a factor, to 1 pixel at least.
 
-    Shrinking averages over areas, so that fine detail does not alias; enlarging is bilinear. A
-    photo is halved first, which is fast, as long as `last`, by which the last step then shrinks it
-    at least, allows: at 2 or more hardly a pixel from beyond the areas is mixed in, 1 is fastest.
+    Shrinking averages over areas, so that fine detail does not alias; enlarging is bilinear.
     """
     height, width = photo.shape[:2]
     size = max(round(width * factor), 1), max(round(height * factor), 1)
-    if factor >= 1:
-        return cv2.resize(photo, size, interpolation=cv2.INTER_LINEAR)
-    least = 2 * last * size[0], 2 * last * size[1]
-    while width % 2 == height % 2 == 0 and width >= least[0] and height >= least[1]:
-        width, height = width // 2, height // 2
-        photo = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
-    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(photo, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
 
 
 def view_corner(size: int) -> tuple[int, int]:

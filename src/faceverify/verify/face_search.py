@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from faceverify.faces.aligned_photos import resized
@@ -74,7 +75,7 @@ class View(NamedTuple):
         low = np.clip(GRID * np.floor((self.centre - self.side) / GRID), 0, size - 1).astype(int)
         high = np.clip(GRID * np.ceil((self.centre + self.side) / GRID), low + 1, size).astype(int)
         part = photo[low[1] : high[1], low[0] : high[0]]
-        shrunk = resized(part, min(SIDE / self.side, 1.0), last=1)
+        shrunk = _halved_first(part, min(SIDE / self.side, 1.0))
         ratio = np.array(shrunk.shape[1::-1]) / part.shape[1::-1]
         # Each pixel's place is the sum of what its row and its column add: one of each tells all.
         counts, middle = np.arange(SIDE), np.full(SIDE, (SIDE - 1) / 2)
@@ -96,6 +97,18 @@ class View(NamedTuple):
         x, y = np.moveaxis(points - (SIDE - 1) / 2, -1, 0)
         turned = np.stack([x * cosine - y * sine, x * sine + y * cosine], axis=-1)
         return self.centre + turned * scale
+
+
+def _halved_first(part: np.ndarray, factor: float) -> np.ndarray:
+    """What `resized` gives, nearly, in less time: first by means of 2 x 2 pixels, while they fit.
+
+    What is mixed in from beyond the areas is fine detail, which no search for a face asks for.
+    """
+    height, width = part.shape[:2]
+    while factor <= 0.5 and width % 2 == height % 2 == 0:
+        width, height, factor = width // 2, height // 2, 2 * factor
+        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    return resized(part, factor)
 
 
 class _Face(NamedTuple):
