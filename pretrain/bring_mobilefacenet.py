@@ -26,22 +26,30 @@ CUT, BRAIN = "conv8_prelu", "mobile_face_net_conv8.weights.h5"  # its last maps,
 
 
 def main() -> None:
-    """Write the weights of network and brain in float16 into mobile_face_net/, with checksums."""
+    """Write the weights of network and brain into mobile_face_net/."""
     backend.start()
+    write(weights_of(published()), FOLDER)
+
+
+def write(weights: list[np.ndarray], target: Path) -> None:
+    """Write the weights of network and brain in float16 into a folder, with their checksums."""
     import keras
 
     from faceverify.model.mobile_face_net import NAME
     from faceverify.model.network import CANVAS_SIZE, build_brain
     from faceverify.model.weight_files import save_weights, write_checksum
 
+    policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float16")
-    weights = [weight.astype(np.float16) for weight in weights_of(published())]
-    with files.replacing_folder(FOLDER) as folder:
-        for layer, name in (("embedding", WEIGHTS), (CUT, BRAIN)):
-            network = build_brain(NAME, layer, CANVAS_SIZE, None, seed=0)
-            network.set_weights(weights[: len(network.weights)])
-            save_weights(network, folder / name)
-            write_checksum(folder / name)
+    try:
+        with files.replacing_folder(target) as folder:
+            for layer, name in (("embedding", WEIGHTS), (CUT, BRAIN)):
+                network = build_brain(NAME, layer, CANVAS_SIZE, None, seed=0)
+                network.set_weights([w.astype(np.float16) for w in weights[: len(network.weights)]])
+                save_weights(network, folder / name)
+                write_checksum(folder / name)
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def published() -> bytes:

@@ -89,8 +89,8 @@ def named() -> tuple[str, recipe.Fitted, recipe.Fit]:
 
 
 def brought(layer: str, weights: str | None) -> keras.Model:
-    """MobileFaceNet up to a layer, with weights that `bring_mobilefacenet` has written, or none."""
-    path = weights and str(bring_mobilefacenet.FOLDER / weights)
+    """MobileFaceNet up to a layer, with weights that `train_mobilefacenet` has written, or none."""
+    path = weights and str(recipe.FACES / weights)
     return build_brain(NAME, layer, CANVAS_SIZE, path, seed=0)
 
 

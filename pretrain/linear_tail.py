@@ -91,7 +91,9 @@ def fit(
                 f"people with {EACH} photos in a set where people have several"
             )
     apart = np.zeros((len(mean), len(mean))) if cards is None else cards / size**2
-    matrix, bias = learnt(whitening(used, member, apart), used, how, member.seed)
+    (units,) = member.tail_units
+    start = whitening(used, member.ridge, member.groups, units, apart)
+    matrix, bias = learnt(start, used, how, member.seed)
     inputs = np.concatenate([cell.embedded for cell in moved]) @ matrix + bias
     factor = LARGEST / np.abs(inputs).max()
     matrix, bias = factor * matrix / size, factor * bias
@@ -105,7 +107,9 @@ def cleaned(cell: Cell, far: float) -> Cell:
     return Cell(cell.embedded[near], cell.identities[near])
 
 
-def whitening(cells: list[Cell], member: Fitted, cards: np.ndarray) -> np.ndarray:
+def whitening(
+    cells: list[Cell], ridge: float, groups: float, units: int, cards: np.ndarray
+) -> np.ndarray:
     """W (n, units) of the module's text, its columns in the order of how strangers spread.
 
     `cards` is what the scatter of what cards change adds to that within people, (n, n).
@@ -115,11 +119,10 @@ def whitening(cells: list[Cell], member: Fitted, cards: np.ndarray) -> np.ndarra
     strangers = [cell.embedded for cell in cells if not cell.several]
     means = np.stack([embedded.mean(axis=0) for embedded in strangers])
     within, between = scatter(apart) + cards, scatter(means - means.mean(axis=0))
-    ridge = member.ridge * np.trace(within) / len(within) * np.eye(len(within))
-    values, vectors = np.linalg.eigh(within + ridge + member.groups * between)
+    little = ridge * np.trace(within) / len(within) * np.eye(len(within))
+    values, vectors = np.linalg.eigh(within + little + groups * between)
     matrix = vectors / np.sqrt(values)
     spread, turned = np.linalg.eigh(scatter(np.concatenate(strangers) @ matrix))
-    (units,) = member.tail_units
     return matrix @ turned[:, ::-1][:, :units] / np.sqrt(spread.sum())
 
 

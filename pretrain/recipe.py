@@ -19,6 +19,7 @@ LABELS = Path("labels")
 START = Path("start")
 MODEL = Path("model")
 TOWER = Path("tower")
+FACES = Path("mobile_face_net_faces")
 WEIGHTS = "inception_v3_mixed5_faces.weights.h5"
 HELD_OUT = Path("held_out.txt")
 PIPELINE = Path("../params.yaml")
@@ -64,6 +65,30 @@ class Member(Group):
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]
     tail_units: Annotated[list[Count], Field(min_length=1)]
+    seed: Seed
+
+
+class TrainOn(Group):
+    """Training of MobileFaceNet on, from its published weights."""
+
+    last_kept: Annotated[str, Field(pattern=r"^\w+$")]  # the layers behind it learn
+    epochs: Count
+    photos: Count  # drawn for an epoch
+    batch_size: Count
+    lr: Positive
+    cards: Share  # of the photos drawn, on a card
+    scale: Positive  # of the cosines in the softmax
+    margin: Weight  # by which the own person's cosine must exceed all others
+    alike: Share  # cosine of two people's centres above which they may be one
+    push: Weight  # of the softmax; the cosine to what the clean photo gives weighs 1
+    person_share: Share  # of the person's centre in that
+    ridge: Weight  # of the whitening by which embeddings are compared
+    groups: Weight
+    share: Share  # of the way from the published weights to the trained ones
+    checked: Share  # of the people of each kind, who are looked at and not learnt from
+    most: Count  # of each kind
+    several: Annotated[int, Field(ge=2)]  # photos of a person who counts among those with several
+    least: Annotated[int, Field(ge=2)]  # photos of an origin whose strangers are looked at
     seed: Seed
 
 
@@ -135,6 +160,7 @@ class Recipe(Group):
     augment: Augment
     tower: Tower
     members: Annotated[dict[MemberName, Member], Field(min_length=1)]
+    train_on: TrainOn
     fit: Fit
     fitted: Annotated[dict[MemberName, Fitted], Field(min_length=1)]
     quality: Quality

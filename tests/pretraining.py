@@ -21,6 +21,7 @@ SCRIPTS = (
     "start_weights",
     "train_brain",
     "train_tower",
+    "train_mobilefacenet",
     "fit_tower",
     "fit_tail",
     "fit_quality",

@@ -162,8 +162,8 @@ def test_a_fit_repeats(cells):
 
 
 def test_the_first_matrix_makes_the_given_scatters_small(cells):
-    member = MEMBER.model_copy(update={"ridge": 0.0, "groups": 50.0, "tail_units": [NUMBERS]})
-    matrix = linear_tail.whitening(cells, member, np.zeros((NUMBERS, NUMBERS)))
+    nothing = np.zeros((NUMBERS, NUMBERS))
+    matrix = linear_tail.whitening(cells, 0.0, 50.0, NUMBERS, nothing)
     means = np.stack([(cell.embedded @ matrix).mean(axis=0) for cell in cells[:2]])
     plain = np.stack([cell.embedded.mean(axis=0) for cell in cells[:2]])
     sizes = [np.linalg.norm(rows[0] - rows[1]) for rows in (means, plain)]
@@ -235,11 +235,10 @@ def fit_tail():
 
 def test_what_a_card_changes_is_made_small(cells):
     """Cards that move along one axis lose that axis in the first matrix."""
-    member = MEMBER.model_copy(update={"ridge": 0.01, "groups": 0.0, "tail_units": [NUMBERS]})
     moves = np.zeros((NUMBERS, NUMBERS))
     moves[0, 0] = 100.0
     before, after = (
-        np.linalg.norm(linear_tail.whitening(cells, member, added)[0])
+        np.linalg.norm(linear_tail.whitening(cells, 0.01, 0.0, NUMBERS, added)[0])
         for added in (np.zeros_like(moves), moves)
     )
     assert after < 0.2 * before
