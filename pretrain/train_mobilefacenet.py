@@ -179,19 +179,24 @@ def held_back(seen: Photos, how: recipe.TrainOn) -> np.ndarray:
     """Which photos are looked at, and not learnt from, (n,): those of a share of some people.
 
     They are people with several photos, of the sets without and with origins, and of each origin
-    that is large enough people with one.
+    that is large enough people with one. Raises InputError where there is no such origin.
     """
     rng = np.random.default_rng(how.seed)
     people, first, photos = np.unique(seen.people, return_index=True, return_counts=True)
     origins = seen.groups[first]
     kinds = [(photos >= how.several) & ((origins != "") == known) for known in (False, True)]
     kinds += [(photos == 1) & (origins == origin) for origin in np.unique(origins[origins != ""])]
-    chosen: list[str] = []
+    chosen: list[np.ndarray] = []
     for number, kind in enumerate(kinds):
         count = min(round(how.checked * kind.sum()), how.most)
         if number < 2 or count >= how.least:
-            chosen += list(rng.permutation(people[kind])[:count])
-    return np.isin(seen.people, chosen)
+            chosen.append(rng.permutation(people[kind])[:count])
+    if len(chosen) == 2:
+        raise errors.InputError(
+            f"pretrain/data: of no origin {how.least} strangers can be held back to look at; "
+            "train_on.least and train_on.checked in params.yaml say how many"
+        )
+    return np.isin(seen.people, np.concatenate(chosen))
 
 
 def whitened(raw: np.ndarray, seen: Photos, used: np.ndarray, settings: recipe.Recipe) -> Whitening:
@@ -203,6 +208,11 @@ def whitened(raw: np.ndarray, seen: Photos, used: np.ndarray, settings: recipe.R
         for group in np.unique(seen.groups[seen.groups != ""])
         if (chosen := used & alone & (seen.groups == group)).sum() >= settings.fit.least
     ]
+    if not origins:
+        raise errors.InputError(
+            f"pretrain/data: no origin has {settings.fit.least} strangers to learn from; fit.least "
+            "in params.yaml says how many"
+        )
     mean = raw[np.logical_or.reduce(origins)].mean(axis=0)
     cells = [Cell(raw[rows] - mean, person[rows]) for rows in [*origins, used & ~alone]]
     how = settings.train_on

@@ -20,7 +20,7 @@ TINY = SHIPPED["train_on"] | {
     "photos": 16,
     "batch_size": 8,
     "checked": 0.4,
-    "least": 4,
+    "least": 2,
     "several": 3,
 }
 HOW = recipe.TrainOn.model_validate(TINY)
@@ -99,6 +99,15 @@ def test_a_share_of_each_kind_of_people_is_held_back(trainer):
     np.testing.assert_array_equal(checked, trainer.held_back(seen, HOW))
     assert checked[:40].reshape(10, 4).all(axis=1).sum() == checked[:40].sum() / 4 == 4
     assert (checked[40:60].sum(), checked[60:].sum()) == (8, 4)
+
+
+def test_too_few_strangers_of_an_origin_are_one_line(trainer):
+    seen = some_photos(trainer, [f"people/{i}" for i in range(4)], ["north"] * 2 + ["south"] * 2)
+    with pytest.raises(InputError, match="of no origin 2 strangers can be held back"):
+        trainer.held_back(seen, HOW)
+    settings = recipe.Recipe.model_validate(SHIPPED)
+    with pytest.raises(InputError, match="no origin has 200 strangers to learn from"):
+        trainer.whitened(np.ones((4, 3)), seen, np.ones(4, bool), settings)
 
 
 def test_targets_leave_out_what_is_far_from_its_person(trainer):
