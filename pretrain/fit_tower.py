@@ -1,6 +1,7 @@
 """A member's tower on MobileFaceNet: a tail fitted to photos; head, neck and landmarks learnt."""
 
 import argparse
+import inspect
 import math
 import os
 import sys
@@ -39,7 +40,7 @@ from faceverify.model import features
 from faceverify.model.losses import landmark_error, landmark_loss
 from faceverify.model.mobile_face_net import NAME
 from faceverify.model.network import Tower, build_brain, build_tower
-from faceverify.runs import script
+from faceverify.runs import imports, script
 from linear_tail import Cell, Ending, fit
 from people import VIEWED_AT_ONCE, HeldOut, LabelledPhotos, learnt_and_unseen
 from strangers import People
@@ -52,7 +53,7 @@ CELLS = 3
 def main() -> None:
     """Write the tower's weights, in float16, for the member that is named."""
     name, member, how = named()
-    cv2.setNumThreads(1)  # the threads of `outputs` are enough
+    cv2.setNumThreads(1)  # the threads of the network are enough
     learnt, unseen = learnt_and_unseen()
     others = strangers.read(recipe.DATA / how.strangers)
     ending = Ending.of(brought("embedding", bring_mobilefacenet.WEIGHTS))
@@ -100,7 +101,7 @@ def outputs(
     """A brain's outputs for photos, float32 (photos, height, width, channels), cached.
 
     `seen` makes of a path the canvas that the brain sees; without it, that is the photo's own. The
-    cache knows it by its `repr`.
+    cache knows it by its `repr`, and by the code of the module of its class.
     """
 
     def batches() -> Iterator[np.ndarray]:
@@ -109,7 +110,7 @@ def outputs(
 
     key = [f"{features.FORMAT} {cv2.__version__}", features.fingerprint(network), *paths]
     if seen:
-        key.append(repr(seen))
+        key += [repr(seen), *imports.code_of(Path(inspect.getfile(type(seen))).absolute())]
     return cache.stored(CACHE, key, (len(paths), *network.output_shape[1:]), batches)
 
 

@@ -69,7 +69,7 @@ class Member(Group):
 
 
 class TrainOn(Group):
-    """Training of MobileFaceNet on, from its published weights."""
+    """Further training of MobileFaceNet, from its published weights."""
 
     last_kept: Annotated[str, Field(pattern=r"^\w+$")]  # the layers behind it learn
     epochs: Count
@@ -79,10 +79,12 @@ class TrainOn(Group):
     cards: Share  # of the photos drawn, on a card
     scale: Positive  # of the cosines in the softmax
     margin: Weight  # by which the own person's cosine must exceed all others
-    alike: Share  # cosine of two people's centres above which they may be one
+    alike: Annotated[
+        Number, Field(ge=0, lt=1)
+    ]  # cosine of two people's centres above which they may be one
     push: Weight  # of the softmax; the cosine to what the clean photo gives weighs 1
-    person_share: Share  # of the person's centre in that
-    ridge: Weight  # of the whitening by which embeddings are compared
+    person_share: Share  # of the person's centre in what a view is pulled to
+    ridge: Weight  # this and the next: of the whitening by which embeddings are compared
     groups: Weight
     share: Share  # of the way from the published weights to the trained ones
     checked: Share  # of the people of each kind, who are looked at and not learnt from

@@ -84,6 +84,13 @@ class Targets(NamedTuple):
     centres: np.ndarray  # float32 (people, EMBEDDING), of unit length
     right: np.ndarray  # of bool (n,): near enough to the person's centre to be that person
 
+    def of_people(self, rows: np.ndarray) -> "Targets":
+        """Those with the centres of the people of some photos alone; other photos' person is -1."""
+        people, numbers = np.unique(self.person[rows], return_inverse=True)
+        person = np.full(len(self.person), -1)
+        person[rows] = numbers
+        return self._replace(person=person, centres=self.centres[people])
+
 
 class Whitening(NamedTuple):
     """The affine map by which embeddings are compared: (e - mean) @ matrix."""
@@ -100,9 +107,14 @@ def main() -> None:
     """Write the weights of network and brain in float16, figures and training curves."""
     settings = recipe.read()
     how = settings.train_on
-    cv2.setNumThreads(1)  # the threads of `outputs` are enough
+    if how.epochs * (how.photos // how.batch_size) < 2:
+        raise errors.InputError(
+            "params.yaml: train_on.photos: two batches of train_on.batch_size are needed at least"
+        )
+    cv2.setNumThreads(1)  # the threads of the network are enough
     seen = training_photos(settings)
     checked = held_back(seen, how)
+    origins_of(seen, ~checked, settings.fit.least)  # fails now rather than after the networks
     whole, lower, network, upper = split(how.last_kept)
     mirrored = outputs(whole, seen.paths, Mirrored()).reshape(-1, EMBEDDING)
     maps = seen.maps(lower)
@@ -110,6 +122,7 @@ def main() -> None:
     comparison = whitened(upright, seen, ~checked, settings)
     targets = targets_of(comparison(upright) + comparison(mirrored), seen.people, settings.fit.far)
     rows = np.flatnonzero(~checked & targets.right)
+    targets = targets.of_people(rows)
     print(
         f"{len(rows)} photos of {len(np.unique(seen.people[rows]))} people to learn from, "
         f"{checked.sum()} of {len(np.unique(seen.people[checked]))} others to look at",
@@ -123,8 +136,10 @@ def main() -> None:
     told = {"start": figures()}
     print(f"start  {said(told['start'])}", flush=True)
     learner = learner_of(upper, comparison)
+    prepare(learner, targets.centres, how)
+    checkpoint = Checkpoint(CHECKPOINT, run_of(seen, settings), learner)
     with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False) as live:
-        checkpoint = train(learner, maps, (targets, rows), figures, how, live)
+        train(learner, checkpoint, (maps, targets, rows), figures, how, live)
     told["trained"] = checkpoint.history[-1]
     upper.set_weights(mixed(start, upper.get_weights(), how.share))
     told["written"] = figures()
@@ -179,7 +194,7 @@ def held_back(seen: Photos, how: recipe.TrainOn) -> np.ndarray:
     """Which photos are looked at, and not learnt from, (n,): those of a share of some people.
 
     They are people with several photos, of the sets without and with origins, and of each origin
-    that is large enough people with one. Raises InputError where there is no such origin.
+    that is large enough people with one. Raises InputError where there are too few.
     """
     rng = np.random.default_rng(how.seed)
     people, first, photos = np.unique(seen.people, return_index=True, return_counts=True)
@@ -191,6 +206,13 @@ def held_back(seen: Photos, how: recipe.TrainOn) -> np.ndarray:
         count = min(round(how.checked * kind.sum()), how.most)
         if number < 2 or count >= how.least:
             chosen.append(rng.permutation(people[kind])[:count])
+    for where, found in zip(("labelled sets", "set of strangers"), chosen, strict=False):
+        if len(found) < 2:
+            raise errors.InputError(
+                f"pretrain/data: of the people with {how.several} photos or more in the {where}, "
+                f"{len(found)} can be held back to look at, and 2 are needed; train_on.several and "
+                "train_on.checked in params.yaml say how many"
+            )
     if len(chosen) == 2:
         raise errors.InputError(
             f"pretrain/data: of no origin {how.least} strangers can be held back to look at; "
@@ -203,22 +225,32 @@ def whitened(raw: np.ndarray, seen: Photos, used: np.ndarray, settings: recipe.R
     """The whitening of the `used` photos: strangers of each origin, and people with several."""
     _, person, photos = np.unique(seen.people, return_inverse=True, return_counts=True)
     alone = photos[person] == 1
-    origins = [
-        chosen
-        for group in np.unique(seen.groups[seen.groups != ""])
-        if (chosen := used & alone & (seen.groups == group)).sum() >= settings.fit.least
-    ]
-    if not origins:
-        raise errors.InputError(
-            f"pretrain/data: no origin has {settings.fit.least} strangers to learn from; fit.least "
-            "in params.yaml says how many"
-        )
+    origins = origins_of(seen, used, settings.fit.least)
     mean = raw[np.logical_or.reduce(origins)].mean(axis=0)
     cells = [Cell(raw[rows] - mean, person[rows]) for rows in [*origins, used & ~alone]]
     how = settings.train_on
     near = [cleaned(cell, settings.fit.far) for cell in cells]
     nothing = np.zeros((EMBEDDING, EMBEDDING))
     return Whitening(mean, whitening(near, how.ridge, how.groups, EMBEDDING, nothing))
+
+
+def origins_of(seen: Photos, used: np.ndarray, least: int) -> list[np.ndarray]:
+    """Which of the `used` photos (n,) are of strangers of an origin, a mask for each large one.
+
+    Raises InputError where no origin has `least` of them.
+    """
+    _, person, photos = np.unique(seen.people, return_inverse=True, return_counts=True)
+    strangers_of = (
+        used & (photos[person] == 1) & (seen.groups == group)
+        for group in np.unique(seen.groups[seen.groups != ""])
+    )
+    large = [chosen for chosen in strangers_of if chosen.sum() >= least]
+    if not large:
+        raise errors.InputError(
+            f"pretrain/data: no origin has {least} strangers to learn from; fit.least in "
+            "params.yaml says how many"
+        )
+    return large
 
 
 def targets_of(own: np.ndarray, people: np.ndarray, far: float) -> Targets:
@@ -314,35 +346,44 @@ class Batches(keras.utils.PyDataset):
         return maps, wanted.astype(np.float32)
 
 
+def prepare(learner: keras.Model, centres: np.ndarray, how: recipe.TrainOn) -> None:
+    """Compile the learner for the whole training."""
+    steps = how.epochs * (how.photos // how.batch_size)
+    chosen = students.optimizer(how.lr, 0.0, steps)
+    loss = loss_of(centres, how)
+    learner.compile(chosen, loss, jit_compile=keras.backend.backend() == "jax")
+    chosen.build(learner.trainable_variables)
+
+
 def train(
     learner: keras.Model,
-    maps: tuple[np.ndarray, np.ndarray],
-    learnt: tuple[Targets, np.ndarray],
+    checkpoint: Checkpoint,
+    learnt: tuple[tuple[np.ndarray, np.ndarray], Targets, np.ndarray],
     figures: Callable[[], dict[str, float]],
     how: recipe.TrainOn,
     live: Live,
-) -> Checkpoint:
-    """Train from the checkpoint on; `learnt` are the targets and the rows to learn from."""
-    targets, rows = learnt
-    steps = how.epochs * (how.photos // how.batch_size)
-    chosen = students.optimizer(how.lr, 0.0, steps)
-    loss = loss_of(targets.centres, how)
-    learner.compile(chosen, loss, jit_compile=keras.backend.backend() == "jax")
-    chosen.build(learner.trainable_variables)
-    data = (
-        Path("params.yaml"),
-        recipe.PIPELINE,
-        bring_mobilefacenet.FOLDER / bring_mobilefacenet.WEIGHTS,
-    )
-    checkpoint = Checkpoint(CHECKPOINT, run_hash(Path(__file__), *data), learner)
+) -> None:
+    """Train from the checkpoint on; `learnt` are maps, targets and the rows to learn from."""
     for logs in checkpoint.history:
         report(live, logs, how.epochs)
     for epoch in range(len(checkpoint.history), how.epochs):
-        batches = Batches(maps, targets, rows, epoch, how)
+        batches = Batches(*learnt, epoch, how)
         fitted = learner.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[Steps(epoch)])
         checkpoint.finish_epoch({"loss": fitted.history["loss"][0]} | figures())
         report(live, checkpoint.history[-1], how.epochs)
-    return checkpoint
+
+
+def run_of(seen: Photos, settings: recipe.Recipe) -> str:
+    """The hash of a run: of all that its results depend on."""
+    return run_hash(
+        Path(__file__),
+        settings.train_on.model_dump_json(),
+        settings.fit.model_dump_json(),
+        repr(recipe.card_effects()),
+        bring_mobilefacenet.FOLDER / bring_mobilefacenet.WEIGHTS,
+        "\n".join([*seen.people, *seen.groups]),
+        *seen.paths,
+    )
 
 
 def measured(

@@ -92,22 +92,30 @@ def some_photos(trainer, people, groups=None):
 
 
 def test_a_share_of_each_kind_of_people_is_held_back(trainer):
-    people = [f"celeba/{i // 4}" for i in range(40)] + [f"people/{i}" for i in range(30)]
-    groups = [""] * 40 + ["north"] * 20 + ["south"] * 10
+    people = [f"labelled/{i // 4}" for i in range(40)] + [f"people/{i}" for i in range(30)]
+    people += [f"people/actor {i // 3}" for i in range(15)]
+    groups = [""] * 40 + ["north"] * 20 + ["south"] * 10 + ["north"] * 15
     seen = some_photos(trainer, people, groups)
     checked = trainer.held_back(seen, HOW)
     np.testing.assert_array_equal(checked, trainer.held_back(seen, HOW))
     assert checked[:40].reshape(10, 4).all(axis=1).sum() == checked[:40].sum() / 4 == 4
-    assert (checked[40:60].sum(), checked[60:].sum()) == (8, 4)
+    assert (checked[40:60].sum(), checked[60:70].sum()) == (8, 4)
+    assert checked[70:].reshape(5, 3).all(axis=1).sum() == checked[70:].sum() / 3 == 2
 
 
-def test_too_few_strangers_of_an_origin_are_one_line(trainer):
-    seen = some_photos(trainer, [f"people/{i}" for i in range(4)], ["north"] * 2 + ["south"] * 2)
+def test_too_few_people_of_a_kind_are_one_line(trainer):
+    several = [f"labelled/{i // 3}" for i in range(15)] + [f"people/a{i // 3}" for i in range(15)]
+    strangers = [f"people/{i}" for i in range(4)]
+    origins = [""] * 15 + ["north"] * 17 + ["south"] * 2
+    seen = some_photos(trainer, several + strangers, origins)
     with pytest.raises(InputError, match="of no origin 2 strangers can be held back"):
         trainer.held_back(seen, HOW)
-    settings = recipe.Recipe.model_validate(SHIPPED)
-    with pytest.raises(InputError, match="no origin has 200 strangers to learn from"):
-        trainer.whitened(np.ones((4, 3)), seen, np.ones(4, bool), settings)
+    with pytest.raises(InputError, match="photos or more in the set of strangers, 0 can be held"):
+        trainer.held_back(
+            some_photos(trainer, several[:15] + strangers, [""] * 15 + ["a"] * 4), HOW
+        )
+    with pytest.raises(InputError, match="no origin has 3 strangers to learn from"):
+        trainer.origins_of(seen, np.ones(34, bool), 3)
 
 
 def test_targets_leave_out_what_is_far_from_its_person(trainer):
@@ -117,6 +125,14 @@ def test_targets_leave_out_what_is_far_from_its_person(trainer):
     np.testing.assert_allclose(found.centres, [[1, 0], [0, 1]], atol=0.01)
     np.testing.assert_allclose(np.linalg.norm(found.own, axis=1), 1, atol=1e-6)
     assert found.person.tolist() == [0, 0, 0, 0, 1]
+
+
+def test_the_centres_are_those_of_the_people_learnt_from(trainer):
+    own = np.eye(4)
+    found = trainer.targets_of(own, np.array(["a", "b", "c", "d"]), far=0.5)
+    found = found.of_people(np.array([3, 1]))
+    np.testing.assert_array_equal(found.centres, np.eye(4)[[1, 3]])
+    assert found.person.tolist() == [-1, 0, -1, 1]
 
 
 def test_the_loss_is_least_at_the_own_centre_and_passes_over_people_who_may_be_one(trainer):
@@ -154,6 +170,49 @@ def test_batches_are_the_same_in_any_order_and_others_in_the_next_epoch(trainer)
     assert {(True, False), (False, True)} == set(map(tuple, kinds))
     assert set(wanted[:, 0].astype(int)) <= set(targets.person[rows])
     np.testing.assert_allclose(np.linalg.norm(wanted[:, 1:], axis=1), 1, atol=1e-5)
+
+
+def test_the_figures_are_shares_of_genuine_pairs_above_limits_of_the_others(trainer):
+    rng = np.random.default_rng(4)
+    size, several, alone = mobile_face_net.EMBEDDING, 24, 40
+    people = [f"labelled/{i // 4}" for i in range(several)]
+    people += [f"people/a{i // 4}" for i in range(several)] + [f"people/{i}" for i in range(alone)]
+    groups = [""] * several + ["north"] * (several + alone)
+    seen = some_photos(trainer, people, groups)
+    checked = np.ones(len(people), bool)
+    checked[: several // 2] = checked[several : several + several // 2] = False
+    checked[-alone // 2 :] = False
+    centres = {name: rng.normal(size=size) for name in people}
+    photos = np.stack([centres[name] for name in people]) + rng.normal(size=(len(people), size))
+    maps = tuple(
+        (photos + 9 * n * rng.normal(size=photos.shape)).astype(np.float32) for n in (0, 1)
+    )
+    settings = recipe.Recipe.model_validate(
+        SHIPPED | {"train_on": TINY, "fit": SHIPPED["fit"] | {"least": 2, "far": -1}}
+    )
+    same = keras.Sequential([keras.Input((size,)), keras.layers.Identity()])
+    found = trainer.measured(same, maps, seen, checked, settings)
+    comparison = trainer.whitened(maps[0], seen, ~checked, settings)
+    sides = [comparison(side) for side in maps]
+    rows = {"celeba": range(several // 2, several), "others": range(several * 3 // 2, several * 2)}
+    lone = range(several * 2, several * 2 + alone // 2)
+    strangers = []
+    for side in sides:
+        cosines = [side[a] @ sides[0][b] for a in lone for b in lone if a != b]
+        strangers.append(np.quantile(cosines, 0.999))
+    for condition, side in zip(("photo", "card"), sides, strict=True):
+        for kind, own in rows.items():
+            pairs = [
+                (side[a] @ sides[0][b], people[a] == people[b]) for a in own for b in own if a != b
+            ]
+            genuine = np.array([cosine for cosine, one in pairs if one])
+            impostor = [cosine for cosine, one in pairs if not one]
+            limits = {"1pct": 0.99, "01pct": 0.999}
+            limits = {name: np.quantile(impostor, at) for name, at in limits.items()}
+            for name, limit in (limits | {"strangers": max(strangers)}).items():
+                wanted = (genuine > limit).mean()
+                assert found[f"val_{kind}_{condition}_tar_{name}"] == pytest.approx(wanted)
+    assert 0 < found["val_celeba_card_tar_strangers"] < 1
 
 
 # The stage as people run it
@@ -194,6 +253,27 @@ def labelled(sample, tmp_path_factory):
     start = mobile_face_net.build().get_weights()
     bring_mobilefacenet.write(start, folder / bring_mobilefacenet.FOLDER)
     return folder
+
+
+@pytest.mark.slow
+def test_another_origin_of_a_stranger_is_another_run(trainer, labelled, monkeypatch):
+    monkeypatch.chdir(labelled)
+    settings = recipe.read()
+    seen = trainer.training_photos(settings)
+    assert trainer.run_of(seen, settings) == trainer.run_of(seen, settings)
+    moved = seen._replace(groups=np.where(seen.groups == "north", "south", seen.groups))
+    assert trainer.run_of(moved, settings) != trainer.run_of(seen, settings)
+
+
+@pytest.mark.slow
+def test_too_few_batches_are_one_line(labelled):
+    folder = labelled.with_name("few")
+    shutil.copytree(labelled, folder, symlinks=True)
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace("photos: 16\n", "photos: 7\n"))
+    result = run("train_mobilefacenet", folder)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "train_on.photos: two batches of train_on.batch_size" in result.stderr
 
 
 @pytest.mark.slow

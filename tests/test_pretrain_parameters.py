@@ -80,6 +80,7 @@ def test_an_unknown_parameter_is_one_line(name, tmp_path):
         ({"members": {"ja": SHIPPED["members"]["rai"] | {"brain_layer": "mixed6"}}}, "members.ja"),
         ({"members": {"ja": SHIPPED["members"]["rai"] | {"brain_view": 74}}}, "members.ja.brain_v"),
         ({"train_on": SHIPPED["train_on"] | {"cards": 1.5}}, "train_on.cards: "),
+        ({"train_on": SHIPPED["train_on"] | {"alike": 1}}, "train_on.alike: "),
         ({"train_on": SHIPPED["train_on"] | {"last_kept": "a b"}}, "train_on.last_kept: "),
         ({"fit": SHIPPED["fit"] | {"fmr": 0}}, "fit.fmr: "),
         ({"fit": SHIPPED["fit"] | {"strangers": "a/b"}}, "fit.strangers: "),
