@@ -79,9 +79,8 @@ class TrainOn(Group):
     cards: Share  # of the photos drawn, on a card
     scale: Positive  # of the cosines in the softmax
     margin: Weight  # by which the own person's cosine must exceed all others
-    alike: Annotated[
-        Number, Field(ge=0, lt=1)
-    ]  # cosine of two people's centres above which they may be one
+    # Cosine of two people's centres above which they may be one person.
+    alike: Annotated[Number, Field(ge=0, lt=1)]
     push: Weight  # of the softmax; the cosine to what the clean photo gives weighs 1
     person_share: Share  # of the person's centre in what a view is pulled to
     ridge: Weight  # this and the next: of the whitening by which embeddings are compared

@@ -417,7 +417,7 @@ def measured(
     origins = [alone & (groups == group) for group in np.unique(groups[groups != ""])]
     origins = [chosen for chosen in origins if chosen.sum() >= how.least]
     conditions = {"photo": photos @ photos.T, "card": cards @ photos.T}
-    strangers = max(
+    worst = max(
         np.quantile(cosines[pairs_of(of)], 1 - FMR)
         for cosines in conditions.values()
         for of in origins
@@ -428,7 +428,7 @@ def measured(
         for kind, chosen in kinds.items():
             genuine, impostor = (cosines[pairs_of(chosen) & as_one] for as_one in (same, ~same))
             limits = {"1pct": np.quantile(impostor, 0.99), "01pct": np.quantile(impostor, 1 - FMR)}
-            for name, limit in (limits | {"strangers": strangers}).items():
+            for name, limit in (limits | {"strangers": worst}).items():
                 figures[f"val_{kind}_{condition}_tar_{name}"] = float((genuine > limit).mean())
     return figures
 
@@ -453,15 +453,15 @@ def report(live: Live, logs: dict[str, float], epochs: int) -> None:
 
 def said(figures: dict[str, float]) -> str:
     """The share of genuine pairs accepted where 0.1% of impostors are, and of strangers."""
-    parts = []
+    texts = []
     for condition in ("photo", "card"):
         numbers = " ".join(
             f"{figures[f'val_{kind}_{condition}_tar_{limit}']:.3f}"
             for kind in ("celeba", "others")
             for limit in ("1pct", "01pct", "strangers")
         )
-        parts.append(f"{condition}: {numbers}")
-    return "accepted of genuine pairs at FMR 1%, 0.1%, and 0.1% of strangers, " + ", ".join(parts)
+        texts.append(f"{condition}: {numbers}")
+    return "accepted of genuine pairs at FMR 1%, 0.1%, and 0.1% of strangers, " + ", ".join(texts)
 
 
 if __name__ == "__main__":
