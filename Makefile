@@ -46,7 +46,8 @@ define sweep
 fi
 endef
 mark = @mkdir -p .venv && echo $$PPID >.venv/installing
-install = .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement
+# Modules are compiled when they are first imported: most of TensorFlow's never are.
+install = .venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement
 
 # What the pipeline needs.
 .venv/installed: requirements.txt

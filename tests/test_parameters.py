@@ -345,9 +345,9 @@ def test_every_value_of_the_shipped_file_is_loaded_as_it_stands():
     assert loaded["evaluate"]["genuine_per_identity"] is None
     assert loaded["capture"] == {
         "min_interocular": 18.0,
-        "min_sharpness": 0.42,
+        "min_sharpness": 0.25,
         "min_brightness": 35.0,
-        "max_brightness": 215.0,
+        "max_brightness": 230.0,
         "min_quality": 0.5,
         "second_face": 0.6,
         "max_residual": 16.0,

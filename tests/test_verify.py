@@ -348,6 +348,19 @@ def test_warnings_are_told_once_and_change_nothing(command, people, tmp_path):
     assert err == ["verify.py: warning: ID photo: it shows 2 faces; the largest was taken"]
 
 
+def test_a_refusal_says_which_photo_could_be_better(command, people, tmp_path):
+    live = tmp_path / "live.png"
+    photo = np.asarray(Image.open(people[0][1]))
+    live.write_bytes(encoded(cv2.GaussianBlur(photo, (0, 0), photo.shape[1] / 120), "PNG"))
+    told = "live photo: the face is rather blurred; hold the phone still and use more light"
+    code, _, err = command(people[0][0], live, "--threshold", "0")
+    assert (code, err) == (1, [f"verify.py: warning: {told}"])
+    code, out, err = command(people[0][0], live, "--threshold", "0", "--json")
+    assert json.loads(out)["warnings"] == [told]
+    assert command(people[0][0], live, "--threshold", "3")[2] == []
+    assert command(people[0][0], people[0][1], "--threshold", "0")[2] == []
+
+
 def test_the_picture_shows_both_photos_and_is_the_same_again(command, people, tmp_path):
     command(*people[0], "--picture", "one.png")
     command(*people[0], "--picture", "two.png")

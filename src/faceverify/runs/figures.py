@@ -143,6 +143,13 @@ class RealPeople(schema.Part):
     sets: dict[str, JudgedSet]
 
 
+class CaptureLimits(schema.Part):
+    """What is shown of `benchmarks/capture_limits.json`: figures by condition and range."""
+
+    sharpness: dict[str, dict[str, dict[str, schema.Finite | None]]]
+    brightness: dict[str, dict[str, dict[str, schema.Finite | None]]]
+
+
 class Unseen(schema.Part):
     """How well the people are told apart whom the pretraining never saw."""
 
@@ -267,6 +274,20 @@ def same_people(condition: str) -> str:
     return summary.markdown(["same people of", "figure", *models], rows)
 
 
+def capture_limits(measure: str) -> str:
+    """A table of what is refused and accepted of pictures by their sharpness or brightness."""
+    found = getattr(_checked(BENCHMARKS / "capture_limits.json", CaptureLimits), measure)
+    ranges = dict.fromkeys(name for rates in found.values() for name in rates)
+    rows = [[name] for name in sorted(ranges, key=lambda name: float(name.partition(" ")[0]))]
+    for row in rows:
+        for rates in found.values():
+            rate = rates.get(row[0], {"genuine": 0})
+            row += [f"{rate['genuine']:,.0f}", _percent(rate, "fnmr"), _percent(rate, "fmr")]
+    shown = ("pairs", "refused", "accepted")
+    header = [measure, *(f"{condition}: {name}" for condition in found for name in shown)]
+    return summary.markdown(header, rows)
+
+
 def _percent(figures: summary.Figures, name: str) -> str:
     """A share in percent with its 95% interval, or "-" where it is undefined."""
     value, low, high = (figures.get(f"{name}{end}") for end in summary.ENDS)
@@ -385,6 +406,10 @@ PAGES: dict[Path, dict[str, Callable[[], str | None]]] = {
     Path("docs/measuring.md"): {
         "verify speeds": verify_speeds,
         "service speeds": service_speeds,
+    },
+    Path("docs/verify.md"): {
+        "sharpness": partial(capture_limits, "sharpness"),
+        "brightness": partial(capture_limits, "brightness"),
     },
     Path("docs/people.md"): {
         "strangers, photo": partial(false_matches, "photo"),

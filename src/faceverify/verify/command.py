@@ -12,7 +12,7 @@ from typing import Any
 
 from faceverify import __version__
 from faceverify.base import errors, files, output
-from faceverify.verify import drawing
+from faceverify.verify import capture, drawing
 from faceverify.verify.drawing import TITLES
 from faceverify.verify.embedding import Embedding
 from faceverify.verify.refusals import CaptureError
@@ -244,11 +244,15 @@ def _told(found: Comparison) -> str:
 
 def _warnings(found: Comparison) -> list[str]:
     """What a person should know of a comparison that went well."""
+    faces = {"first": found.first.face, "second": found.second.face}
     warned = [
         f"{TITLES[slot]}: it shows {face.others + 1} faces; the largest was taken"
-        for slot, face in (("first", found.first.face), ("second", found.second.face))
+        for slot, face in faces.items()
         if face.others
     ]
+    if not found.accepted:
+        told = {slot: capture.advice(face.aligned) for slot, face in faces.items()}
+        warned += [f"{TITLES[slot]}: {advice}" for slot, advice in told.items() if advice]
     if found.identical:
         warned.append("both photos are one and the same file; nobody's ID photo is their selfie")
     if found.copied:
