@@ -44,7 +44,7 @@ IMPOSTORS = 40  # photos of others that a picture is compared with
 RESAMPLES = 400
 SEED = 2356
 # Ends of the ranges that are told apart.
-SHARPNESS = (0.2, 0.25, 0.3, 0.35, 0.42, 0.5, 0.6, 2.0)
+SHARPNESS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.42, 0.5, 0.6, 2.0)
 BRIGHTNESS = (15, 30, 40, 200, 210, 220, 230, 240, 250)
 
 
@@ -57,6 +57,14 @@ class Picture(NamedTuple):
     brightness: float
 
 
+class Compared(NamedTuple):
+    """Pairs of a picture and a photo as it is, by their rows, and the ensemble's angles."""
+
+    pictures: list[Picture]
+    pairs: VerificationPairs
+    theta: np.ndarray  # of each pair, radians
+
+
 def main() -> None:
     """Compare all pictures and write the figures."""
     settings = parameters.load(Path("params.yaml"))
@@ -67,8 +75,8 @@ def main() -> None:
     cards = on_cards(judged, settings)
     pictures += pictures_of(cards, judged)
     pairs = pairs_of(pictures, people)
-    theta = thetas([judged, cards], pairs, settings)
-    rates = partial(error_rates, pictures, pairs, theta, settings.accept_threshold)
+    compared = Compared(pictures, pairs, thetas([judged, cards], pairs, settings))
+    rates = partial(error_rates, compared, settings.accept_threshold)
     stated = {"people": PEOPLE, "photos": len(paths), "cards": len(cards.names)}
     found = {
         "sharpness": rates(
@@ -94,7 +102,10 @@ def training_photos(folder: Path) -> tuple[list[Path], np.ndarray]:
     rng = np.random.default_rng(SEED)
     known = [photos for photos in photos_of.values() if len(photos) >= EACH]
     if len(known) < PEOPLE:
-        raise errors.InputError(f"CELEBA_DIR: {PEOPLE} people with {EACH} photos are needed")
+        raise errors.InputError(
+            f"CELEBA_DIR: {PEOPLE} people with {EACH} photos are needed who are not among those of "
+            "pretrain/held_out.txt"
+        )
     chosen = [known[i] for i in np.sort(rng.permutation(len(known))[:PEOPLE])]
     drawn = [photos[i] for photos in chosen for i in rng.permutation(len(photos))[:EACH]]
     return drawn, np.repeat(np.arange(PEOPLE), EACH)
@@ -145,7 +156,7 @@ def as_judged(pictures: list[Picture], paths: list[Path], people: np.ndarray) ->
 
 
 def on_cards(judged: JudgedPhotos, settings: parameters.Parameters) -> JudgedPhotos:
-    """The faces found on cards with the photos as they are, whatever their sharpness and light."""
+    """The faces found on cards with the photos as they are, whatever their quality."""
     rows = np.repeat(np.arange(PEOPLE * EACH)[:, None], 2, axis=1)  # the second is not looked at
     pairs = VerificationPairs(rows, judged.identities[rows], np.ones(len(rows), bool))
     limits = {"min_sharpness": 0, "min_brightness": 0, "max_brightness": 255}
@@ -193,9 +204,7 @@ def thetas(
 
 
 def error_rates(
-    pictures: list[Picture],
-    pairs: VerificationPairs,
-    theta: np.ndarray,
+    compared: Compared,
     limit: float,
     measure: str,
     ends: tuple[float, ...],
@@ -206,6 +215,7 @@ def error_rates(
     `conditions` maps a condition to how its pictures were made; photos as they are belong to each
     but that of cards.
     """
+    pictures, pairs, theta = compared
     values = np.array([getattr(picture, measure) for picture in pictures])[pairs.photos[:, 0]]
     made_by = np.array([picture.made_by for picture in pictures])[pairs.photos[:, 0]]
     found = {}

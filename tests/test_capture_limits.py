@@ -1,14 +1,19 @@
 """What blur and light cost: which photos are changed, and which pairs are counted where."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import capture_limits
-from capture_limits import Picture
+from capture_limits import Compared, Picture
 from faceverify.base.errors import InputError
 from faceverify.evaluation.summary import CARD
 from faceverify.faces import aligned_photos
+from faceverify.runs import parameters
 from faceverify.verify import capture
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +40,7 @@ def test_photos_are_of_training_people_with_enough(sample, named):
 
 def test_too_few_people_are_one_line(sample, monkeypatch):
     monkeypatch.setattr(capture_limits, "PEOPLE", 1000)
-    with pytest.raises(InputError, match="CELEBA_DIR: 1000 people with 3 photos are needed"):
+    with pytest.raises(InputError, match=r"CELEBA_DIR: 1000 people with 3 photos .*held_out.txt"):
         capture_limits.training_photos(sample)
 
 
@@ -74,6 +79,28 @@ def test_photos_are_written_as_they_are_first_then_changed(sample, tmp_path, mon
     assert judged.sources[13] == paths[1].name
 
 
+def test_cards_are_measured_whatever_their_sharpness_and_light(sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(capture_limits, "PHOTOS", tmp_path)
+    monkeypatch.setattr(capture_limits.evaluate, "CACHE", tmp_path / "cache")
+    monkeypatch.chdir(ROOT)
+    paths, people = capture_limits.training_photos(sample)
+    pictures = [
+        capture_limits.measured(photo, "photo", aligned_photos.decode_aligned(path.read_bytes()))
+        for photo, path in enumerate(paths)
+    ]
+    for photo, path in enumerate(paths):
+        (tmp_path / f"{photo}.png").write_bytes(path.read_bytes())
+    judged = capture_limits.as_judged(pictures, paths, people)
+    settings = parameters.load(ROOT / "params.yaml")
+    strict = settings.capture.model_copy(update={"min_sharpness": 10.0, "max_brightness": 36.0})
+    cards = capture_limits.on_cards(judged, settings.model_copy(update={"capture": strict}))
+    assert len(cards.names) >= 10
+    found = capture_limits.pictures_of(cards, judged)
+    assert {picture.made_by for picture in found} == {CARD}
+    assert [paths[picture.photo].name for picture in found] == cards.sources
+    assert all(picture.sharpness < 2 and picture.brightness > 36 for picture in found)
+
+
 def test_a_picture_meets_its_persons_other_photos_and_some_of_others():
     people = np.repeat(range(4), 3)
     pictures = [Picture(photo, "photo", 1, 100) for photo in range(12)] + [
@@ -97,7 +124,9 @@ def test_rates_are_counted_in_the_range_of_the_first_picture():
     made_by = np.array([p.made_by for p in pictures])[pairs.photos[:, 0]]
     theta = np.where(made_by == "blur", 0.9, 0.1)
     ends, conditions = (0.2, 0.25, 0.3, 1.0), {"photo": "blur", CARD: CARD}
-    found = capture_limits.error_rates(pictures, pairs, theta, 0.6, "sharpness", ends, conditions)
+    found = capture_limits.error_rates(
+        Compared(pictures, pairs, theta), 0.6, "sharpness", ends, conditions
+    )
     assert found["photo"].keys() == {"0.25 to 0.3", "0.3 to 1"}
     assert found[CARD].keys() == {"0.2 to 0.25"}
     blurred, sharp = found["photo"].values()

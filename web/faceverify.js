@@ -985,6 +985,27 @@ function checkQuality(aligned, limits) {
   }
 }
 
+// A face that is less sharp, or brighter, is often not recognised; see docs/verify.md.
+const SHARP = 0.42;
+const BRIGHT = 220;
+
+/**
+ * What may keep the person on an aligned face from being recognised, each with what to do.
+ *
+ * @param {Picture} aligned
+ * @returns {string[]}
+ */
+export function advice(aligned) {
+  const said = [];
+  if (brightness(aligned) > BRIGHT) {
+    said.push("The face is rather bright; avoid flash, glare and bright light on it.");
+  }
+  if (sharpness(aligned) < SHARP) {
+    said.push("The face is rather blurred; hold still and use more light.");
+  }
+  return said;
+}
+
 /** @param {URL} url @returns {Promise<Uint8Array>} */
 async function fetched(url) {
   const answer = await fetch(url).catch(() => null);

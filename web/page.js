@@ -1,6 +1,14 @@
 // The page: two photos in, a decision out. All arithmetic is in faceverify.js.
 import { getWebGpuDevice, loadLiteRt } from "@litertjs/core";
-import { CaptureError, decodePhoto, fromImage, toImageData, turned, Verifier } from "./faceverify.js";
+import {
+  advice,
+  CaptureError,
+  decodePhoto,
+  fromImage,
+  toImageData,
+  turned,
+  Verifier,
+} from "./faceverify.js";
 
 const READY = {
   webgpu: "Ready, on this device's graphics processor (WebGPU).",
@@ -167,8 +175,13 @@ async function showDecision() {
   if (slots.some((slot, i) => slot.embedded?.embedding !== [first, second][i])) return;
   const { accepted, theta, threshold } = found;
   const where = `theta is ${theta.toFixed(3)}; below ${threshold} the photos are accepted as one person's`;
+  const said = slots.flatMap(({ title, embedded }) =>
+    advice(embedded.face.aligned).map((text) => ` ${title}: ${text}`),
+  );
   decide(
-    accepted ? `Accepted: one person (${where}).` : `Rejected: not shown to be one person (${where}).`,
+    accepted
+      ? `Accepted: one person (${where}).`
+      : `Rejected: not shown to be one person (${where}).${said.join("")}`,
     accepted ? "yes" : "no",
   );
   showScale(theta, threshold, where);

@@ -37,6 +37,19 @@ test("a face is searched as Python searches it", async () => {
   }
 });
 
+test("a photo is advised on as Python advises on it", async () => {
+  assert.deepEqual(Object.values(reference.told), [1, 0]);
+  const found = await page.evaluate(async (names) => {
+    const told = {};
+    for (const name of names) {
+      const { face } = await verifier.embed(await photo(`/photos/${name}`));
+      told[name] = module.advice(face.aligned).length;
+    }
+    return told;
+  }, Object.keys(reference.told));
+  assert.deepEqual(found, reference.told);
+});
+
 /** Theta of the pairs of a format here, beside Python's. */
 async function thetas(suffix) {
   const pairs = reference.pairs.filter(({ first }) => first.endsWith(suffix));

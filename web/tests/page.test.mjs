@@ -64,6 +64,12 @@ test("another photo gives another decision", async () => {
   );
 });
 
+test("a rejection says which photo could be better", async () => {
+  await choose("live", photo("soft.png"));
+  const { theta, text } = await decision();
+  assert.equal(theta >= 0.6, /Live photo: The face is rather blurred; hold/.test(text), text);
+});
+
 test("a photo that cannot be used is told as Python tells it, and leaves no decision", async () => {
   for (const [name, code] of Object.entries(reference.codes)) {
     assert.ok(code, name);

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faceverify.verify import face_search
+from faceverify.verify import capture, face_search
 from faceverify.verify.refusals import CaptureError
 from faceverify.verify.verifier import Verifier
 from helpers import encode, sample_photos
@@ -28,6 +28,7 @@ SEARCH = (
     *("ZOOMS", "LEAST_CLOSER", "GRID", "MOST_ROLL"),
 )
 ANGLES = (0, 7, -12, 20)  # degrees by which the second photos of pairs are turned
+SOFT = "soft.png"  # a photo that can be used, but is blurred
 ENLARGED = 3.3  # how much larger than the aligned photos of the sample they are
 
 
@@ -49,9 +50,15 @@ def main() -> None:
     ]
     write_unusable(photos, faces)
     codes = {name: code(verifier, photos / name) for name in UNUSABLE}
+    soft = cv2.GaussianBlur(enlarged(faces[1][0]), (0, 0), 1.9 * ENLARGED)
+    (photos / SOFT).write_bytes(encode(".png", soft))
+    told = {
+        name: len(capture.advice(verifier.embed(photos / name).face.aligned))
+        for name in (SOFT, pairs[0]["first"])
+    }
     write_camera(photos / "camera.mjpeg", faces[0][0])
     search = {name: value for name, value in vars(face_search).items() if name in SEARCH}
-    reference = {"trained": trained, "pairs": pairs, "codes": codes, "search": search}
+    reference = {"trained": trained, "pairs": pairs, "codes": codes, "search": search, "told": told}
     (folder / "reference.json").write_text(json.dumps(reference, indent=1))
 
 

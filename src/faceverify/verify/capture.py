@@ -24,9 +24,9 @@ from faceverify.verify.refusals import (
 FACE_AREA = (slice(86, 174), slice(50, 128))
 # Sigmas, in canvas pixels, of the two Gaussian blurs whose difference is the detail of a band.
 FINE_BAND, COARSE_BAND = (1.4, 2.0), (3.0, 6.0)
-# What is less sharp, or brighter, is answered but often refused beside another photo of the person,
-# half of the time where the phone moved; docs/verify.md has the rates.
-SHARP, BRIGHT = 0.42, 205
+# What is less sharp, or brighter, is refused often beside another photo of the person: 60% and more
+# of what is shaken, 44% and more of what is so bright; docs/verify.md has the rates.
+SHARP, BRIGHT = 0.42, 220
 
 
 class FoundFace(NamedTuple):
@@ -101,13 +101,14 @@ def check_quality(aligned: np.ndarray, limits: Capture) -> None:
         raise BlurredError("the face is blurred; hold the phone still and use more light")
 
 
-def advice(aligned: np.ndarray) -> str | None:
-    """What may keep a usable face from being recognised, and what to do; None for a good one."""
+def advice(aligned: np.ndarray) -> list[str]:
+    """What may keep the person on an aligned face from being recognised, each with what to do."""
+    said = []
     if brightness(aligned) > BRIGHT:
-        return "the face is rather bright; avoid flash, glare and bright light on it"
+        said.append("the face is rather bright; avoid flash, glare and bright light on it")
     if sharpness(aligned) < SHARP:
-        return "the face is rather blurred; hold the phone still and use more light"
-    return None
+        said.append("the face is rather blurred; hold the phone still and use more light")
+    return said
 
 
 def brightness(aligned: np.ndarray) -> float:

@@ -251,8 +251,11 @@ def _warnings(found: Comparison) -> list[str]:
         if face.others
     ]
     if not found.accepted:
-        told = {slot: capture.advice(face.aligned) for slot, face in faces.items()}
-        warned += [f"{TITLES[slot]}: {advice}" for slot, advice in told.items() if advice]
+        warned += [
+            f"{TITLES[slot]}: {said}"
+            for slot, face in faces.items()
+            for said in capture.advice(face.aligned)
+        ]
     if found.identical:
         warned.append("both photos are one and the same file; nobody's ID photo is their selfie")
     if found.copied:

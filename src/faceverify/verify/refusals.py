@@ -51,7 +51,7 @@ class FaceTooSmallError(CaptureError):
 
 
 class BlurredError(CaptureError):
-    """The face is out of focus, or moved."""
+    """The face is far out of focus."""
 
     code = "blurred"
 
