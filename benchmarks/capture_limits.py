@@ -43,8 +43,8 @@ MEANS = (20, 35, 205, 215, 225, 235)  # mean luma of the face, by gain and clipp
 IMPOSTORS = 40  # photos of others that a picture is compared with
 RESAMPLES = 400
 SEED = 2356
-# Ends of the ranges that are told apart.
-SHARPNESS = (0.15, 0.2, 0.25, 0.3, 0.35, 0.42, 0.5, 0.6, 2.0)
+# Ends of the ranges that are told apart; what lies outside is not counted.
+SHARPNESS = (0.2, 0.25, 0.3, 0.35, 0.42, 0.5, 0.6, 2.0)
 BRIGHTNESS = (15, 30, 40, 200, 210, 220, 230, 240, 250)
 
 
