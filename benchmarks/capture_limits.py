@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import evaluate
 from faceverify.base import errors, files
+from faceverify.data import annotations
 from faceverify.evaluation import card_condition, metrics, verification
 from faceverify.evaluation.bootstrap import Resampling
 from faceverify.evaluation.judged_photos import JudgedPhotos, member_outputs
@@ -93,10 +94,9 @@ def training_photos(folder: Path) -> tuple[list[Path], np.ndarray]:
 
     Raises InputError where there are fewer people with so many photos.
     """
-    unseen = set((ROOT / "pretrain/held_out.txt").read_text().split())
+    unseen = set(map(int, (ROOT / "pretrain/held_out.txt").read_text().split()))
     photos_of = defaultdict(list)
-    for line in (folder / "identity_CelebA.txt").read_text().splitlines():
-        name, person = line.split()[:2]
+    for name, person in annotations.read_identities(folder / "identity_CelebA.txt").items():
         if person not in unseen:
             photos_of[person].append(folder / "img_align_celeba" / name)
     rng = np.random.default_rng(SEED)
@@ -221,16 +221,13 @@ def error_rates(
     found = {}
     for condition, how in conditions.items():
         chosen = np.isin(made_by, [how] if how == CARD else [how, "photo"])
-        groups = {
-            f"{low:g} to {high:g}": (values >= low) & (values < high) & chosen
-            for low, high in pairwise(ends)
-        }
-        groups = {name: mask for name, mask in groups.items() if mask.any()}
+        own = values[chosen]
+        groups = {f"{a:g} to {b:g}": (own >= a) & (own < b) for a, b in pairwise(ends)}
         found[condition] = metrics.group_error_rates(
             theta[chosen],
             pairs.same[chosen],
             pairs.identities[chosen],
-            {name: mask[chosen] for name, mask in groups.items()},
+            {name: mask for name, mask in groups.items() if mask.any()},
             limit,
             Resampling(RESAMPLES, SEED),
         )

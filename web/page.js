@@ -175,15 +175,14 @@ async function showDecision() {
   if (slots.some((slot, i) => slot.embedded?.embedding !== [first, second][i])) return;
   const { accepted, theta, threshold } = found;
   const where = `theta is ${theta.toFixed(3)}; below ${threshold} the photos are accepted as one person's`;
-  const said = slots.flatMap(({ title, embedded }) =>
-    advice(embedded.face.aligned).map((text) => ` ${title}: ${text}`),
-  );
-  decide(
-    accepted
-      ? `Accepted: one person (${where}).`
-      : `Rejected: not shown to be one person (${where}).${said.join("")}`,
-    accepted ? "yes" : "no",
-  );
+  if (accepted) {
+    decide(`Accepted: one person (${where}).`, "yes");
+  } else {
+    const better = slots.flatMap(({ title, embedded }) =>
+      advice(embedded.face.aligned).map((said) => ` ${title}: ${said}`),
+    );
+    decide(`Rejected: not shown to be one person (${where}).${better.join("")}`, "no");
+  }
   showScale(theta, threshold, where);
   $("#decision").dataset.theta = theta;
 }
