@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
@@ -132,6 +133,103 @@ def test_a_plain_view_keeps_its_colour_beyond_its_border():
         frame = np.asarray(mobile_face_net.preprocess_input(plain))
         assert frame.shape == (1, 112, 112, 3)
         np.testing.assert_allclose(frame, np.full_like(frame, (-1, 0, 1)) * 127.5 / 128, atol=1e-5)
+
+
+def sharpness(frames):
+    """The details' root mean square of each frame."""
+    blur = mobile_face_net.blur_matrix()
+    planes = np.moveaxis(np.asarray(frames), -1, 1)
+    details = (planes - blur @ planes @ blur.T)[..., 8:-8, 8:-8]
+    return np.sqrt(np.square(details).mean(axis=(1, 2, 3)))
+
+
+@pytest.fixture(scope="module")
+def frames(faces):
+    """The faces in the template frame, with nothing else done to them."""
+    rows, columns = mobile_face_net.frame_matrices(CANVAS_SIZE)
+    planes = rows @ np.moveaxis(faces.astype(np.float32), -1, 1) @ columns.T
+    return np.moveaxis(planes, 1, -1)
+
+
+def extremes(found):
+    tiles = np.asarray(found).reshape(-1, 28, 4, 28, 4, 3).mean(axis=(2, 4))
+    return tiles.min(axis=(1, 2, 3)), tiles.max(axis=(1, 2, 3))
+
+
+def test_a_pale_frame_gets_the_range_of_a_good_photo(frames):
+    dark, bright = extremes(mobile_face_net.widened(frames * 0.6 + 60))
+    assert (dark < 10.01).all()
+    assert (bright > 239.99).all()
+
+
+def test_a_frame_that_has_the_whole_range_is_not_widened(frames):
+    frames = frames.copy()
+    frames[:, :4, :4], frames[:, -4:, -4:] = 3, 252
+    np.testing.assert_allclose(mobile_face_net.widened(frames), frames, atol=1e-3)
+
+
+def test_a_frame_that_lacks_one_end_keeps_the_other(frames):
+    frames = frames * 0.6 + 60
+    frames[:, :4, :4] = 2
+    dark, bright = extremes(mobile_face_net.widened(frames))
+    np.testing.assert_allclose(dark, 2, atol=1e-3)
+    assert (bright > 239.99).all()
+
+
+def test_widening_keeps_the_order_of_colours(frames):
+    pale = frames * 0.6 + 60
+    found = np.asarray(mobile_face_net.widened(pale))
+    for one, other in zip(pale, found, strict=True):
+        gain, shift = np.polyfit(one.ravel(), other.ravel(), 1)
+        np.testing.assert_allclose(other, gain * one + shift, atol=0.01)
+        assert 1 < gain <= 4
+
+
+def test_a_single_pixel_is_no_measure_of_the_range(frames):
+    spotted = frames * 0.6 + 60
+    spotted[:, 2, 2], spotted[:, 50, 50] = 0, 255
+    gain = np.ptp(mobile_face_net.widened(spotted), axis=(1, 2, 3)) / 255
+    assert (gain > 1.2).all()
+
+
+@pytest.mark.parametrize("step", [mobile_face_net.widened, mobile_face_net.sharpened])
+def test_a_plain_areas_noise_does_not_become_a_picture(step):
+    noise = np.random.default_rng(1).normal(120, 1, (2, 112, 112, 3)).astype(np.float32)
+    assert np.asarray(step(noise)).std() <= 4.01
+    plain = np.full((1, 112, 112, 3), 120, np.float32)
+    assert np.ptp(step(plain)) < 1e-3
+
+
+def test_a_dull_frame_gets_the_details_of_a_good_photo(frames):
+    blur = mobile_face_net.blur_matrix()
+    dull = np.moveaxis(blur @ np.moveaxis(frames, -1, 1) @ blur.T, 1, -1)
+    before, after = sharpness(dull), sharpness(mobile_face_net.sharpened(dull))
+    assert (after > before).all()
+    assert after.mean() > 1.3 * before.mean()
+    assert np.abs(mobile_face_net.sharpened(dull) - frames).mean() < np.abs(dull - frames).mean()
+
+
+def test_a_sharp_frame_is_not_sharpened(frames):
+    sharp = frames + np.random.default_rng(1).normal(0, 8, frames.shape).astype(np.float32)
+    assert sharpness(sharp).min() > mobile_face_net.DETAIL
+    np.testing.assert_array_equal(mobile_face_net.sharpened(sharp), sharp)
+
+
+def test_a_pale_dull_photo_looks_more_like_the_good_one_to_the_shipped_brain(faces, monkeypatch):
+    hazed = np.stack([cv2.GaussianBlur(face, (0, 0), 2.5) for face in faces]) * 0.5 + 95
+    weights = str(ROOT / "pretrained/mobile_face_net_conv8.weights.h5")
+
+    def likeness():
+        shipped = mobile_face_net.NAME, "conv8_prelu", CANVAS_SIZE, weights, 1
+        brain = network.build_brain(*shipped)
+        good, pale = (brain.predict_on_batch(x).reshape(len(x), -1) for x in (faces, hazed))
+        across = np.linalg.norm(good, axis=1) * np.linalg.norm(pale, axis=1)
+        return (good * pale).sum(axis=1) / across
+
+    found = likeness()
+    monkeypatch.setattr(mobile_face_net, "widened", lambda frames: frames)
+    monkeypatch.setattr(mobile_face_net, "sharpened", lambda frames: frames)
+    assert found.mean() > likeness().mean() + 0.02
 
 
 # The published weights

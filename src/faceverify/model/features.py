@@ -17,8 +17,9 @@ from faceverify.base.digests import sha256
 from faceverify.faces.aligned_photos import decode_aligned, name_in_errors, to_canvas
 
 BATCH_SIZE = 32
-# Part of the key of kept features: change it when photos are prepared in another way.
-FORMAT = "1"
+# Part of the key of kept features: change it when photos are prepared in another way, in front of a
+# network or inside it; a fingerprint does not tell.
+FORMAT = "2"
 
 
 def fingerprint(model: keras.Model) -> str:

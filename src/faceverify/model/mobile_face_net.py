@@ -25,6 +25,15 @@ TEMPLATE_POINTS = np.array(
     ]
 )
 EMBEDDING = 192  # numbers; the paper has 128
+# What a good photo's frame has, in 0..255, and what a photo of a printed card is brought to: the
+# laminate's haze leaves it hardly more than half of the range, and print and lens blur it. All six
+# were chosen on training people, see pretrained/README.md.
+TILE = 4  # pixels, so that one pixel's noise is no measure of dark and bright
+DARKEST, BRIGHTEST = 10, 240  # at least so far apart are the darkest and the brightest tile
+MOST_GAIN = 4  # of the contrast, so that a plain area's noise does not become a picture
+BLUR = np.array([1, 4, 6, 4, 1]) / 16  # a binomial filter: what it takes away are details
+DETAIL = 5.0  # root mean square of the details, at least
+MOST_SHARPENED = 1.5  # of the details, added to a frame
 # Table 1 of the paper: expansion factor, channels, repeats, stride of the first.
 STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]
 
@@ -71,12 +80,54 @@ def preprocess_input(views):
     """Bring views to what the network was trained with, about [-1, 1] in the template frame.
 
     `views` are the squares that a brain sees of canvases, (B, size, size, 3) in 0..255, see
-    `view_corner`; the result is (B, 112, 112, 3).
+    `view_corner`; the result is (B, 112, 112, 3). A pale or dull view, as of a printed card, gets
+    the contrast and the details of a good photo, see `widened` and `sharpened`.
     """
     rows, columns = frame_matrices(views.shape[1])
-    planes = ops.transpose(views, (0, 3, 1, 2))  # (B, 3, size, size)
-    frames = ops.matmul(ops.matmul(rows, planes), columns.T)  # (B, 3, 112, 112)
-    return (ops.transpose(frames, (0, 2, 3, 1)) - 127.5) / 128
+    frames = _through(views, rows, columns)  # (B, 112, 112, 3)
+    return (sharpened(widened(frames)) - 127.5) / 128
+
+
+def widened(frames):
+    """Frames (B, 112, 112, 3) in 0..255 with a contrast stretched as far as a pale one needs.
+
+    One linear map for all colours of a frame brings its darkest tile down to DARKEST and its
+    brightest up to BRIGHTEST. A frame that has this range already is not changed.
+    """
+    tiles = ops.average_pool(frames, TILE, TILE)
+    dark = ops.min(tiles, axis=(1, 2, 3), keepdims=True)
+    bright = ops.max(tiles, axis=(1, 2, 3), keepdims=True)
+    darkest, brightest = ops.minimum(dark, DARKEST), ops.maximum(bright, BRIGHTEST)
+    gain = ops.minimum((brightest - darkest) / ops.maximum(bright - dark, 1), MOST_GAIN)
+    return (frames - (dark + bright) / 2) * gain + (darkest + brightest) / 2
+
+
+def sharpened(frames):
+    """Frames (B, 112, 112, 3) in 0..255 with details strengthened as far as a dull one needs.
+
+    An unsharp mask (R. Gonzalez and R. Woods, "Digital Image Processing", section 3.6) whose weight
+    brings the details' root mean square to DETAIL. A frame that has it already is not changed.
+    """
+    blur = blur_matrix()
+    details = frames - _through(frames, blur, blur)
+    strength = ops.sqrt(ops.mean(ops.square(details), axis=(1, 2, 3), keepdims=True))
+    weight = ops.clip(DETAIL / ops.maximum(strength, 1) - 1, 0, MOST_SHARPENED)
+    return frames + weight * details
+
+
+def blur_matrix() -> np.ndarray:
+    """BLUR along a frame's rows or columns, float32 (112, 112); the border is repeated."""
+    reach = np.arange(len(BLUR)) - len(BLUR) // 2
+    matrix = np.zeros((SIDE, SIDE), np.float32)
+    for place in range(SIDE):
+        np.add.at(matrix[place], (place + reach).clip(0, SIDE - 1), BLUR)
+    return matrix
+
+
+def _through(pictures, rows: np.ndarray, columns: np.ndarray):
+    """`rows @ plane @ columns.T` of each colour's plane of pictures (B, height, width, 3)."""
+    planes = ops.transpose(pictures, (0, 3, 1, 2))
+    return ops.transpose(ops.matmul(ops.matmul(rows, planes), columns.T), (0, 2, 3, 1))
 
 
 def frame_matrices(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -104,6 +155,10 @@ def template_map() -> tuple[float, np.ndarray]:
 
 
 def _interpolation(places: np.ndarray, size: int) -> np.ndarray:
-    """How much each of `size` pixels counts at each of the places (n,): float32 (n, size)."""
-    inside = places.clip(0, size - 1)[:, None]
+    """How much each of `size` pixels counts at each of the places (n,): float32 (n, size).
+
+    Places are rounded to 1/2048 of a pixel, so that the numbers are whole in an exported file's
+    float16 too and still add up to 1; what is off there grows with the contrast.
+    """
+    inside = np.round(places.clip(0, size - 1) * 2048)[:, None] / 2048
     return np.maximum(0, 1 - np.abs(inside - np.arange(size))).astype(np.float32)
