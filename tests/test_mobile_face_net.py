@@ -176,13 +176,30 @@ def test_a_frame_that_lacks_one_end_keeps_the_other(frames):
     assert (bright > 239.99).all()
 
 
-def test_widening_keeps_the_order_of_colours(frames):
-    pale = frames * 0.6 + 60
+def test_widening_is_one_linear_map_for_all_colours(frames):
+    pale = frames * np.float32([0.6, 0.5, 0.4]) + np.float32([60, 40, 80])
     found = np.asarray(mobile_face_net.widened(pale))
     for one, other in zip(pale, found, strict=True):
         gain, shift = np.polyfit(one.ravel(), other.ravel(), 1)
         np.testing.assert_allclose(other, gain * one + shift, atol=0.01)
-        assert 1 < gain <= 4
+        assert 1 < gain <= 4.001
+
+
+@pytest.mark.parametrize("light", [0, 5, 128, 255])
+def test_a_plain_frame_stays_plain(light):
+    plain = np.full((1, 112, 112, 3), light, np.float32)
+    found = np.asarray(mobile_face_net.sharpened(mobile_face_net.widened(plain)))
+    assert np.ptp(found) < 1e-3
+    assert found.min() >= 0
+    assert found.max() <= 255
+
+
+def test_a_range_that_takes_too_much_gain_comes_to_lie_about_the_middle(frames):
+    dim = frames * 0.1 + 2
+    dark, bright = extremes(mobile_face_net.widened(dim))
+    before = np.subtract(*extremes(dim))
+    np.testing.assert_allclose(dark - bright, np.maximum(4 * before, -238), rtol=0.01)
+    np.testing.assert_allclose((dark + bright) / 2, 125, atol=5)
 
 
 def test_a_single_pixel_is_no_measure_of_the_range(frames):
@@ -192,12 +209,11 @@ def test_a_single_pixel_is_no_measure_of_the_range(frames):
     assert (gain > 1.2).all()
 
 
-@pytest.mark.parametrize("step", [mobile_face_net.widened, mobile_face_net.sharpened])
-def test_a_plain_areas_noise_does_not_become_a_picture(step):
+def test_noise_of_a_plain_area_grows_by_both_steps_at_most():
     noise = np.random.default_rng(1).normal(120, 1, (2, 112, 112, 3)).astype(np.float32)
-    assert np.asarray(step(noise)).std() <= 4.01
-    plain = np.full((1, 112, 112, 3), 120, np.float32)
-    assert np.ptp(step(plain)) < 1e-3
+    most = mobile_face_net.MOST_GAIN * (1 + mobile_face_net.MOST_SHARPENED)
+    found = np.asarray(mobile_face_net.sharpened(mobile_face_net.widened(noise)))
+    assert found.std() <= most * noise.std()
 
 
 def test_a_dull_frame_gets_the_details_of_a_good_photo(frames):
@@ -215,21 +231,32 @@ def test_a_sharp_frame_is_not_sharpened(frames):
     np.testing.assert_array_equal(mobile_face_net.sharpened(sharp), sharp)
 
 
-def test_a_pale_dull_photo_looks_more_like_the_good_one_to_the_shipped_brain(faces, monkeypatch):
+def test_a_pale_dull_photo_is_told_better_from_other_people(faces, monkeypatch):
     hazed = np.stack([cv2.GaussianBlur(face, (0, 0), 2.5) for face in faces]) * 0.5 + 95
     weights = str(ROOT / "pretrained/mobile_face_net_conv8.weights.h5")
+    people = np.repeat(np.arange(PEOPLE), PHOTOS_EACH)
+    same = people[:, None] == people
 
-    def likeness():
+    def apart():
+        """By how much a hazed photo is more like its person's photos than like the others'."""
         shipped = mobile_face_net.NAME, "conv8_prelu", CANVAS_SIZE, weights, 1
         brain = network.build_brain(*shipped)
         good, pale = (brain.predict_on_batch(x).reshape(len(x), -1) for x in (faces, hazed))
-        across = np.linalg.norm(good, axis=1) * np.linalg.norm(pale, axis=1)
-        return (good * pale).sum(axis=1) / across
+        good, pale = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (good, pale))
+        likeness = pale @ good.T
+        return (likeness[same].mean() - likeness[~same].mean()) / likeness[~same].std()
 
-    found = likeness()
+    prepared = apart()
     monkeypatch.setattr(mobile_face_net, "widened", lambda frames: frames)
     monkeypatch.setattr(mobile_face_net, "sharpened", lambda frames: frames)
-    assert found.mean() > likeness().mean() + 0.02
+    assert prepared > 1.05 * apart()
+
+
+def test_the_matrices_are_exact_in_the_exported_files_float16():
+    matrices = [*mobile_face_net.frame_matrices(CANVAS_SIZE), mobile_face_net.blur_matrix()]
+    for matrix in [*matrices, *mobile_face_net.frame_matrices(160)]:
+        np.testing.assert_array_equal(matrix, matrix.astype(np.float16))
+        np.testing.assert_array_equal(matrix.sum(axis=1), 1)
 
 
 # The published weights

@@ -25,14 +25,14 @@ TEMPLATE_POINTS = np.array(
     ]
 )
 EMBEDDING = 192  # numbers; the paper has 128
-# What a good photo's frame has, in 0..255, and what a photo of a printed card is brought to: the
-# laminate's haze leaves it hardly more than half of the range, and print and lens blur it. All six
-# were chosen on training people, see pretrained/README.md.
+# To what a pale or dull frame, in 0..255, is brought nearer, as of a printed card: the laminate's
+# haze leaves it hardly more than half of the range, and print and lens blur it. The values are
+# about those of photos; pretrained/README.md says what this gains, on training people.
 TILE = 4  # pixels, so that one pixel's noise is no measure of dark and bright
 DARKEST, BRIGHTEST = 10, 240  # at least so far apart are the darkest and the brightest tile
 MOST_GAIN = 4  # of the contrast, so that a plain area's noise does not become a picture
 BLUR = np.array([1, 4, 6, 4, 1]) / 16  # a binomial filter: what it takes away are details
-DETAIL = 5.0  # root mean square of the details, at least
+DETAIL = 5.0  # root mean square of the details from which on a frame is not sharpened
 MOST_SHARPENED = 1.5  # of the details, added to a frame
 # Table 1 of the paper: expansion factor, channels, repeats, stride of the first.
 STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]
@@ -81,7 +81,7 @@ def preprocess_input(views):
 
     `views` are the squares that a brain sees of canvases, (B, size, size, 3) in 0..255, see
     `view_corner`; the result is (B, 112, 112, 3). A pale or dull view, as of a printed card, gets
-    the contrast and the details of a good photo, see `widened` and `sharpened`.
+    more contrast and details, see `widened` and `sharpened`.
     """
     rows, columns = frame_matrices(views.shape[1])
     frames = _through(views, rows, columns)  # (B, 112, 112, 3)
@@ -92,7 +92,9 @@ def widened(frames):
     """Frames (B, 112, 112, 3) in 0..255 with a contrast stretched as far as a pale one needs.
 
     One linear map for all colours of a frame brings its darkest tile down to DARKEST and its
-    brightest up to BRIGHTEST. A frame that has this range already is not changed.
+    brightest up to BRIGHTEST, and keeps a tile beyond. Where that takes a gain of more than
+    MOST_GAIN, the range comes to lie about the middle. Single pixels may leave 0..255. A frame
+    that has the range already is not changed.
     """
     tiles = ops.average_pool(frames, TILE, TILE)
     dark = ops.min(tiles, axis=(1, 2, 3), keepdims=True)
@@ -103,16 +105,18 @@ def widened(frames):
 
 
 def sharpened(frames):
-    """Frames (B, 112, 112, 3) in 0..255 with details strengthened as far as a dull one needs.
+    """Frames (B, 112, 112, 3) with details strengthened the more, the fewer they are.
 
-    An unsharp mask (R. Gonzalez and R. Woods, "Digital Image Processing", section 3.6) whose weight
-    brings the details' root mean square to DETAIL. A frame that has it already is not changed.
+    An unsharp mask (R. Gonzalez and R. Woods, "Digital Image Processing", section 3.6). Its weight
+    is by how much the details' root mean square would have to grow to be DETAIL, MOST_SHARPENED at
+    most; where it is DETAIL already, the frame is not changed.
     """
     blur = blur_matrix()
     details = frames - _through(frames, blur, blur)
-    strength = ops.sqrt(ops.mean(ops.square(details), axis=(1, 2, 3), keepdims=True))
-    weight = ops.clip(DETAIL / ops.maximum(strength, 1) - 1, 0, MOST_SHARPENED)
-    return frames + weight * details
+    # Divided first: the sum of a frame's squares would leave the float16 of a graphics card.
+    power = ops.mean(ops.square(details / DETAIL), axis=(1, 2, 3), keepdims=True)
+    growth = ops.rsqrt(ops.maximum(power, (1 + MOST_SHARPENED) ** -2))
+    return frames + ops.maximum(growth - 1, 0) * details
 
 
 def blur_matrix() -> np.ndarray:
@@ -157,8 +161,8 @@ def template_map() -> tuple[float, np.ndarray]:
 def _interpolation(places: np.ndarray, size: int) -> np.ndarray:
     """How much each of `size` pixels counts at each of the places (n,): float32 (n, size).
 
-    Places are rounded to 1/2048 of a pixel, so that the numbers are whole in an exported file's
-    float16 too and still add up to 1; what is off there grows with the contrast.
+    Places are rounded to 1/2048 of a pixel, so that the numbers are exact in an exported file's
+    float16 too and still add up to 1; an error there would be multiplied by the gain.
     """
     inside = np.round(places.clip(0, size - 1) * 2048)[:, None] / 2048
     return np.maximum(0, 1 - np.abs(inside - np.arange(size))).astype(np.float32)

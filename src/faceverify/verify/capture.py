@@ -25,7 +25,8 @@ FACE_AREA = (slice(86, 174), slice(50, 128))
 # Sigmas, in canvas pixels, of the two Gaussian blurs whose difference is the detail of a band.
 FINE_BAND, COARSE_BAND = (1.4, 2.0), (3.0, 6.0)
 # What is less sharp, or brighter, is often refused beside another photo of the person: at theta 0.6
-# 60% and more of what is shaken, 44% and more of what is so bright; docs/verify.md has the rates.
+# 60% and more of what is shaken, 44% and more of what is so bright, before pale and dull frames got
+# more contrast and details; docs/verify.md has the rates.
 SHARP, BRIGHT = 0.42, 220
 
 
