@@ -42,12 +42,15 @@ def verifier(app_folder):
 
 @pytest.fixture(scope="module")
 def people(sample, tmp_path_factory):
-    """Two photos, as a phone takes them, of each of some people: files by person."""
+    """Two photos, as a phone takes them, of each of some people: files by person.
+
+    They are not shots in a row, which may be alike enough to be taken for copies.
+    """
     folder = tmp_path_factory.mktemp("people")
     files = []
-    for person, names in sample_photos(sample, 3, 2).items():
+    for person, names in sample_photos(sample, 3, 5).items():
         own = [folder / f"{person}-{k}.jpg" for k in range(2)]
-        for path, name in zip(own, names, strict=True):
+        for path, name in zip(own, names[::4], strict=True):
             path.write_bytes(encoded(phone_photo(sample / "img_align_celeba" / name, 600, 800)))
         files.append(own)
     return files
