@@ -1,4 +1,4 @@
-"""Fit the tail of a member's tower on MobileFaceNet once more: to photos and views of cards."""
+"""Fit the tail of a member's tower on EdgeFace once more: to photos and views of cards."""
 
 import math
 import os
@@ -19,7 +19,7 @@ import cv2
 import keras
 import numpy as np
 
-import bring_mobilefacenet
+import bring_edgeface
 import card_views
 import recipe
 import strangers
@@ -81,7 +81,7 @@ def main() -> None:
     cv2.setNumThreads(1)  # the threads of the network are enough
     learnt, unseen = learnt_and_unseen()
     others = strangers.read(recipe.DATA / how.strangers)
-    brain = brought(bring_mobilefacenet.CUT, bring_mobilefacenet.BRAIN)
+    brain = brought(bring_edgeface.CUT, bring_edgeface.BRAIN)
     weights = recipe.TOWER / name / recipe.fitted_weights(name)
     tower = build_tower(brain.output_shape[1:], shape(member), member.seed, str(weights))
     before = ending_of(tower)

@@ -1,4 +1,4 @@
-"""A member's tower on MobileFaceNet: a tail fitted to photos; head, neck and landmarks learnt."""
+"""A member's tower on EdgeFace: a tail fitted to photos; head, neck and landmarks learnt."""
 
 import argparse
 import inspect
@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-import bring_mobilefacenet
+import bring_edgeface
 import recipe
 import strangers
 from faceverify.base import cache
@@ -37,8 +37,8 @@ from faceverify.faces.aligned_photos import (
     to_canvas,
 )
 from faceverify.model import features
+from faceverify.model.edge_face import NAME
 from faceverify.model.losses import landmark_error, landmark_loss
-from faceverify.model.mobile_face_net import NAME
 from faceverify.model.network import Tower, build_brain, build_tower
 from faceverify.runs import imports, script
 from linear_tail import Cell, Ending, fit
@@ -56,13 +56,11 @@ def main() -> None:
     cv2.setNumThreads(1)  # the threads of the network are enough
     learnt, unseen = learnt_and_unseen()
     others = strangers.read(recipe.DATA / how.strangers)
-    ending = Ending.of(brought("embedding", bring_mobilefacenet.WEIGHTS))
-    brain = brought(bring_mobilefacenet.CUT, bring_mobilefacenet.BRAIN)
-    whole = brought("global_depthwise", None)
-    whole.set_weights(brought("embedding", bring_mobilefacenet.WEIGHTS).get_weights()[:-4])
+    whole = brought("embedding", bring_edgeface.WEIGHTS)
+    brain = brought(bring_edgeface.CUT, bring_edgeface.BRAIN)
+    ending = Ending.of(whole, brain.output_shape[1:])
     maps, unseen_maps = (outputs(brain, photos.paths) for photos in (learnt, unseen))
-    numbers = outputs(whole, others.paths).reshape(len(others.paths), -1)
-    known = np.concatenate([ending.read(maps[part]) for part in parts(len(maps))])
+    known, numbers = (ending.read(found) for found in (maps, outputs(brain, others.paths)))
 
     tower = build_tower(brain.output_shape[1:], shape(member), member.seed)
     learn_landmarks(tower, maps, learnt, how)
@@ -90,7 +88,7 @@ def named() -> tuple[str, recipe.Fitted, recipe.Fit]:
 
 
 def brought(layer: str, weights: str | None) -> keras.Model:
-    """MobileFaceNet up to a layer, with weights that `train_mobilefacenet` has written, or none."""
+    """EdgeFace up to a layer, with weights that `train_edgeface` has written, or none."""
     path = weights and str(recipe.FACES / weights)
     return build_brain(NAME, layer, CANVAS_SIZE, path, seed=0)
 

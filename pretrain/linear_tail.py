@@ -1,4 +1,4 @@
-"""A linear tail: MobileFaceNet's last layers, then one matrix that is fitted to embeddings.
+"""A linear tail: EdgeFace's last layers, then one matrix that is fitted to embeddings.
 
 The matrix begins as W = S^(-1/2) of the embeddings less the mean of strangers, with S = within +
 ridge x mean eigenvalue + groups x between: the scatters of photos about their person's mean, and
@@ -7,6 +7,7 @@ of the means of people of one origin (A. Hatch et al., "Within-class covariance 
 any one origin hardly exceed.
 """
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -24,7 +25,7 @@ ALIKE = 0.8  # cosine above which two strangers are taken for one person, seen t
 
 
 class Ending(NamedTuple):
-    """MobileFaceNet after its last feature maps, or a tail on them: maps -> c numbers -> n."""
+    """EdgeFace after its last feature maps, or a tail on them: maps -> c numbers -> n."""
 
     filters: np.ndarray  # (height, width, c): one for each map, as large as the map
     filters_bias: np.ndarray  # (c,)
@@ -32,13 +33,11 @@ class Ending(NamedTuple):
     bias: np.ndarray  # (n,)
 
     @classmethod
-    def of(cls, network: keras.Model) -> "Ending":
-        """That of MobileFaceNet; the two linear layers at its end become one."""
-        filters, filters_bias, first, first_bias, last, bias = (
-            array.astype(np.float64) for array in network.get_weights()[-6:]
-        )
-        first, last = first[0, 0], last[0, 0]
-        return cls(filters[..., 0], filters_bias, first @ last, first_bias @ last + bias)
+    def of(cls, network: keras.Model, maps: tuple[int, ...]) -> "Ending":
+        """That of EdgeFace: the mean over maps (height, width, c), two linear layers as one."""
+        low, last, bias = (array.astype(np.float64) for array in network.get_weights()[-3:])
+        filters = np.full(maps, 1 / math.prod(maps[:2]))
+        return cls(filters, np.zeros(maps[2]), low[0, 0] @ last[0, 0], bias)
 
     def read(self, maps: np.ndarray) -> np.ndarray:
         """A number for each map, (B, c), of feature maps (B, height, width, c)."""

@@ -19,7 +19,7 @@ LABELS = Path("labels")
 START = Path("start")
 MODEL = Path("model")
 TOWER = Path("tower")
-FACES = Path("mobile_face_net_faces")
+FACES = Path("edge_face_faces")
 WEIGHTS = "inception_v3_mixed5_faces.weights.h5"
 HELD_OUT = Path("held_out.txt")
 PIPELINE = Path("../params.yaml")
@@ -69,7 +69,7 @@ class Member(Group):
 
 
 class TrainOn(Group):
-    """Further training of MobileFaceNet, from its published weights."""
+    """Further training of EdgeFace, from its published weights."""
 
     last_kept: Annotated[str, Field(pattern=r"^\w+$")]  # the layers behind it learn
     epochs: Count
@@ -94,7 +94,7 @@ class TrainOn(Group):
 
 
 class Fit(Group):
-    """Fitting of the towers on MobileFaceNet to people of whom most have one photo."""
+    """Fitting of the towers on EdgeFace to people of whom most have one photo."""
 
     strangers: SetName  # a set with people.csv
     least: Annotated[int, Field(ge=2)]  # photos of a group that counts
@@ -112,12 +112,12 @@ class Fit(Group):
 
 
 class Fitted(Group):
-    """A member's tower on MobileFaceNet: its sizes, its first matrix, and its seed."""
+    """A member's tower on EdgeFace: its sizes, its first matrix, and its seed."""
 
     head_filters: Count
     neck_units: Annotated[list[Count], Field(min_length=1)]
     tail_units: Annotated[
-        list[Annotated[int, Field(ge=1, le=192)]], Field(min_length=1, max_length=1)
+        list[Annotated[int, Field(ge=1, le=512)]], Field(min_length=1, max_length=1)
     ]
     ridge: Weight
     groups: Weight
@@ -189,8 +189,8 @@ def tower_weights(member: str, layer: str) -> str:
 
 
 def fitted_weights(member: str) -> str:
-    """The name of the weight file of a member's tower on MobileFaceNet."""
-    return f"mobile_face_net_tower_{member}.weights.h5"
+    """The name of the weight file of a member's tower on EdgeFace."""
+    return f"edge_face_tower_{member}.weights.h5"
 
 
 def held_out() -> set[int]:

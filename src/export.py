@@ -32,9 +32,10 @@ NETWORKS = face_networks.paths(Path("data"))  # which find a face
 LICENCES = [
     "CelebA, whose photos the model or its brain is trained on, is for non-commercial research "
     "and may not be redistributed; the model carries the same limits.",
-    "A MobileFaceNet brain starts from weights published under the MIT licence, trained on "
-    "MS-Celeb-1M, which its makers have withdrawn. Its last layers and the tail behind it were "
-    "trained on photo sets for non-commercial research.",
+    "An EdgeFace brain starts from weights of the Idiap Research Institute under CC BY-NC-SA 4.0, "
+    "trained on WebFace260M, whose use is non-commercial research: what is made from them carries "
+    "the same licence. Its last layers and the tail behind it were trained on photo sets for "
+    "non-commercial research.",
     "The members' landmarks are those of dlib's model, which was trained on the iBUG 300-W data, "
     "whose licence excludes commercial use.",
     "The face finder and the face mesh are MediaPipe's, by Google, under the Apache License 2.0.",

@@ -17,11 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PRETRAIN = ROOT / "pretrain"
 SCRIPTS = (
     "bring_mobilefacenet",
+    "bring_edgeface",
     "label_faces",
     "start_weights",
     "train_brain",
     "train_tower",
-    "train_mobilefacenet",
+    "train_edgeface",
     "fit_tower",
     "fit_tail",
     "fit_quality",

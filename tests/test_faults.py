@@ -44,6 +44,7 @@ IMPORTING = [
     ("src/drift.py", (), "_multiarray_umath"),
     ("src/make_sample.py", (), "cv2"),
     ("pretrain/bring_mobilefacenet.py", (), "_multiarray_umath"),
+    ("pretrain/bring_edgeface.py", (), "_multiarray_umath"),
     ("pretrain/label_faces.py", (), "_multiarray_umath"),
     ("pretrain/start_weights.py", (), "cv2"),
     ("pretrain/train_brain.py", (), "libtensorflow_cc"),

@@ -166,7 +166,7 @@ CASES = {
     # alip is content with the shared values: they stay, though the others want to change them.
     "a shared layer that one is content with": (
         [
-            "model.brain=MobileNetV2", "+members.alip.brain=MobileFaceNet",
+            "model.brain=MobileNetV2", "+members.alip.brain=EdgeFace",
             "model.brain_weights=null", "model.tower_weights=null",
             *(f"{key.replace('++', '')}=null" for key in TOWERS),
         ],
@@ -190,7 +190,7 @@ def test_the_advised_command_changes_what_does_not_fit_and_nothing_else(changed,
 def test_a_layer_is_refused_with_some_to_choose_from(changed):
     message = refusal(changed("model.brain=MobileNetV2"))
     assert message.startswith(
-        "params.yaml: model.brain_layer: MobileNetV2 cannot be cut at 'conv8_prelu', but for "
+        "params.yaml: model.brain_layer: MobileNetV2 cannot be cut at 'normalized', but for "
         "example at block_1_expand_relu (109 x 109), block_3_expand_relu (55 x 55), "
     )
     assert "block_13_expand_relu (14 x 14), out_relu (7 x 7); model.brain_weights: " in message
@@ -198,7 +198,7 @@ def test_a_layer_is_refused_with_some_to_choose_from(changed):
 
 def test_the_layer_of_the_weights_is_advised_so_that_they_can_stay(changed):
     message = refusal(changed("model.brain_layer=mixd5"))
-    assert advised(message) == ["model.brain=MobileFaceNet", "model.brain_layer=conv8_prelu"]
+    assert advised(message) == ["model.brain=EdgeFace", "model.brain_layer=normalized"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import linear_tail
 import recipe
 import strangers
 from faceverify.base.errors import InputError
-from faceverify.model import mobile_face_net, network
+from faceverify.model import edge_face, network
 from linear_tail import Cell
 from pretraining import SHIPPED
 
@@ -97,11 +97,11 @@ def test_people_with_several_photos_are_no_strangers():
 # The tail
 
 
-def test_mobilefacenets_ending_is_what_follows_its_last_maps():
-    whole = mobile_face_net.build()
-    maps = keras.Model(whole.input, whole.get_layer("conv8_prelu").output)
+def test_edgefaces_ending_is_what_follows_its_last_maps():
+    whole = edge_face.build()
+    maps = keras.Model(whole.input, whole.get_layer("normalized").output)
     faces = np.random.default_rng(1).normal(size=(2, 112, 112, 3)).astype(np.float32)
-    ending = linear_tail.Ending.of(whole)
+    ending = linear_tail.Ending.of(whole, maps.output_shape[1:])
     found = ending.embed(ending.read(maps.predict_on_batch(faces)))
     expected = whole.predict_on_batch(faces)[:, 0, 0]
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())

@@ -54,8 +54,10 @@ class CutLayers:
 
         Else the last one whose features are not too few, GOOD_SIDE on a side.
         """
+        fitting = [
+            name for name in self.passages if weights and self.weight_shapes(name) == weights
+        ]
         good = [name for name in self.passages if min(self.shapes[name][:2]) >= GOOD_SIDE]
-        fitting = [name for name in good if weights and self.weight_shapes(name) == weights]
         return (fitting or good)[-1]
 
     def examples(self) -> list[str]:

@@ -79,13 +79,19 @@ def _depthwise(x, name: str, stride: int):
 def preprocess_input(views):
     """Bring views to what the network was trained with, about [-1, 1] in the template frame.
 
-    `views` are the squares that a brain sees of canvases, (B, size, size, 3) in 0..255, see
-    `view_corner`; the result is (B, 112, 112, 3). A pale or dull view, as of a printed card, gets
-    more contrast and details, see `widened` and `sharpened`.
+    See `prepared`, which takes the same.
+    """
+    return (prepared(views) - 127.5) / 128
+
+
+def prepared(views):
+    """The template frames (B, 112, 112, 3), in about 0..255, of what a brain sees of canvases.
+
+    `views` are squares (B, size, size, 3) in 0..255, see `view_corner`. A pale or dull one, as of a
+    printed card, gets more contrast and details, see `widened` and `sharpened`.
     """
     rows, columns = frame_matrices(views.shape[1])
-    frames = _through(views, rows, columns)  # (B, 112, 112, 3)
-    return (sharpened(widened(frames)) - 127.5) / 128
+    return sharpened(widened(_through(views, rows, columns)))
 
 
 def widened(frames):

@@ -22,11 +22,13 @@ from faceverify.base.digests import check_checksum
 from faceverify.base.errors import InputError
 from faceverify.faces.aligned_photos import CANVAS_SIZE, view_corner
 from faceverify.faces.landmarks import LANDMARK_NUMBERS
-from faceverify.model import mobile_face_net
+from faceverify.model import edge_face, mobile_face_net
 from faceverify.model.weight_files import load_weights
 
 PHOTO_SHAPE = (CANVAS_SIZE, CANVAS_SIZE, 3)
-LEAST_SIDE = 4  # of the features, for the head: a 3 x 3 convolution, then 2 x 2 pooling
+LEAST_SIDE = 3  # of the features, for the head's 3 x 3 convolution
+# Networks trained to compare faces, beside those of keras.applications.
+FACE_NETWORKS = {module.NAME: module for module in (edge_face, mobile_face_net)}
 MAX_WEIGHTS = 100_000_000  # of a tower: 400 MB; the original's has 0.2 million
 
 
@@ -51,10 +53,10 @@ def build_brain(
 ) -> keras.Model:
     """The brain: photos (B, 218, 218, 3) in 0..255 -> feature maps (B, height, width, channels).
 
-    It is `application`, MobileFaceNet or a network of `keras.applications`, up to the layer
-    `layer`, and sees the square of `view` pixels around the face: 218 is the whole canvas, 128 the
-    face from forehead to chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5`
-    file of this brain with its checksum beside it, or None for random ones drawn from `seed`.
+    It is `application`, of FACE_NETWORKS or of `keras.applications`, up to the layer `layer`, and
+    sees the square of `view` pixels around the face: 218 is the whole canvas, 128 the face from
+    forehead to chin. `weights` is "imagenet" (downloaded by Keras once), a `.weights.h5` file of
+    this brain with its checksum beside it, or None for random ones drawn from `seed`.
     `scope` is that of the strategy that distributes the training, if one does.
     Raises InputError for an unknown network or layer, a view that the network cannot take, and
     weights that cannot be had, are not what their checksum says, or do not fit.
@@ -106,8 +108,8 @@ def cut_network(application: str, layer: str, size: int, weights: str | None) ->
 
 def _module(application: str) -> ModuleType:
     """The module of a network, which has the scaling that its weights expect."""
-    if application == mobile_face_net.NAME:
-        return mobile_face_net
+    if application in FACE_NETWORKS:
+        return FACE_NETWORKS[application]
     return sys.modules[getattr(keras.applications, application).__module__]
 
 
@@ -116,10 +118,10 @@ def whole_network(application: str, size: int, weights: str | None) -> keras.Mod
 
     `weights` is "imagenet" or None for random ones. Raises InputError as `build_brain` does.
     """
-    if application == mobile_face_net.NAME:
+    if application in FACE_NETWORKS:
         if weights == "imagenet":
             raise InputError(f"model.brain_weights: {application} was not trained on ImageNet")
-        return mobile_face_net.build()
+        return FACE_NETWORKS[application].build()
     network_class = getattr(keras.applications, application, None)
     if application.startswith("_") or not callable(network_class):
         raise InputError(f"model.brain: keras.applications has no {application!r}")
@@ -150,7 +152,7 @@ def build_tower(
     if min(height, width) < LEAST_SIDE:
         raise InputError(
             f"model.brain_layer: {height} x {width} features are too small for the head, which "
-            "needs 4 x 4; cut the brain at an earlier layer"
+            "needs 3 x 3; cut the brain at an earlier layer"
         )
     check_size(feature_shape, sizes)
     keras.utils.set_random_seed(seed)
@@ -171,7 +173,8 @@ def _tower_outputs(features: keras.KerasTensor, sizes: Tower) -> dict[str, keras
     penalty = keras.regularizers.L2(sizes.l2) if sizes.l2 else None
     # head
     x = layers.Conv2D(sizes.head_filters, 3, activation="elu", name="head")(features)
-    x = layers.MaxPooling2D(2)(x)
+    if min(x.shape[1:3]) > 1:
+        x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(x)  # (B, 256) for mixed5 and 16 filters
     # neck
     for i, units in enumerate(sizes.neck_units):
@@ -209,7 +212,7 @@ def _tail(x: keras.KerasTensor, sizes: Tower) -> keras.KerasTensor:
 def check_size(feature_shape: tuple[int, ...], sizes: Tower) -> None:
     """Raise InputError for a tower of more than MAX_WEIGHTS, which no machine might hold."""
     height, width, channels = feature_shape
-    flat = (height - 2) // 2 * ((width - 2) // 2) * sizes.head_filters
+    flat = max((height - 2) // 2, 1) * max((width - 2) // 2, 1) * sizes.head_filters
     begins = {"landmarks": LANDMARK_NUMBERS, "neck": sizes.neck_units[-1], "brain": channels}
     neck = [flat, *sizes.neck_units, LANDMARK_NUMBERS]
     tail = [begins[sizes.tail_reads], *sizes.tail_units]

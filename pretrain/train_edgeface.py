@@ -1,4 +1,4 @@
-"""Train MobileFaceNet on: photos and cards of people of all origins, pushed apart by a margin.
+"""Train EdgeFace on: photos and cards of people of all origins, pushed apart by a margin.
 
 Each person is a class whose centre is fixed: the mean of what the published network gives the
 person's photos, each with its mirror image, less the mean of strangers and whitened as
@@ -31,15 +31,15 @@ import numpy as np
 from dvclive import Live
 from keras import layers, ops
 
-import bring_mobilefacenet
+import bring_edgeface
 import recipe
 import strangers
 import student as students
 from checkpoint import Checkpoint, run_hash
 from faceverify.base import files
 from faceverify.faces.aligned_photos import CANVAS_SIZE
-from faceverify.model import mobile_face_net
-from faceverify.model.mobile_face_net import EMBEDDING
+from faceverify.model import edge_face
+from faceverify.model.edge_face import EMBEDDING
 from faceverify.model.network import build_brain
 from faceverify.runs import script
 from fit_tail import OnCard
@@ -49,9 +49,9 @@ from people import learnt_and_unseen
 from train_brain import Steps
 from train_tower import CACHE
 
-CHECKPOINT = CACHE / "mobile_face_net.npz"
-CURVES = Path("plots/mobile_face_net")
-FIGURES = Path("mobile_face_net_metrics.json")
+CHECKPOINT = CACHE / "edge_face.npz"
+CURVES = Path("plots/edge_face")
+FIGURES = Path("edge_face_metrics.json")
 FMR = 0.001  # of strangers, where genuine pairs are looked at
 FAR_BELOW = -1e4  # a logit that counts for nothing
 
@@ -144,7 +144,7 @@ def main() -> None:
     upper.set_weights(mixed(start, upper.get_weights(), how.share))
     told["written"] = figures()
     print(f"{how.share} of the way  {said(told['written'])}", flush=True)
-    bring_mobilefacenet.write(network.get_weights(), recipe.FACES)
+    bring_edgeface.write(network.get_weights(), recipe.FACES)
     files.write_json(FIGURES, told, indent=2)
     checkpoint.remove()
 
@@ -169,18 +169,18 @@ def split(last_kept: str) -> tuple[keras.Model, keras.Model, keras.Model, keras.
     The last two share their weights. Raises InputError where there is no such layer, or where what
     follows reads more than that one.
     """
-    published = bring_mobilefacenet.FOLDER / bring_mobilefacenet.WEIGHTS
-    whole = build_brain(mobile_face_net.NAME, "embedding", CANVAS_SIZE, str(published), seed=0)
-    network = mobile_face_net.build()
+    published = bring_edgeface.FOLDER / bring_edgeface.WEIGHTS
+    whole = build_brain(edge_face.NAME, "embedding", CANVAS_SIZE, str(published), seed=0)
+    network = edge_face.build()
     network.set_weights(whole.get_weights())
     try:
         upper = keras.Model(network.get_layer(last_kept).output, network.output, name="upper")
     except ValueError:
         raise errors.InputError(
-            f"params.yaml: train_on.last_kept: {last_kept!r} is no layer of MobileFaceNet that "
-            "alone is read by what follows, such as stage5_block5_add"
+            f"params.yaml: train_on.last_kept: {last_kept!r} is no layer of EdgeFace that "
+            "alone is read by what follows, such as stage3_block8_add"
         ) from None
-    lower = build_brain(mobile_face_net.NAME, last_kept, CANVAS_SIZE, None, seed=0)
+    lower = build_brain(edge_face.NAME, last_kept, CANVAS_SIZE, None, seed=0)
     lower.set_weights(whole.get_weights()[: len(lower.weights)])
     return whole, lower, network, upper
 
@@ -380,7 +380,7 @@ def run_of(seen: Photos, settings: recipe.Recipe) -> str:
         settings.train_on.model_dump_json(),
         settings.fit.model_dump_json(),
         repr(recipe.card_effects()),
-        bring_mobilefacenet.FOLDER / bring_mobilefacenet.WEIGHTS,
+        bring_edgeface.FOLDER / bring_edgeface.WEIGHTS,
         "\n".join([*seen.people, *seen.groups]),
         *seen.paths,
     )

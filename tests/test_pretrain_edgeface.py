@@ -1,4 +1,4 @@
-"""Tests of pretrain/: MobileFaceNet trained on, from what stays of it to what it learns."""
+"""Tests of pretrain/: EdgeFace trained on, from what stays of it to what it learns."""
 
 import json
 import shutil
@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
-import bring_mobilefacenet
+import bring_edgeface
 import recipe
 from faceverify.base.errors import InputError
 from faceverify.faces import dlib_descriptor, landmarks
-from faceverify.model import mobile_face_net
+from faceverify.model import edge_face
 from helpers import sample_photos
 from pretraining import PRETRAIN, SHIPPED, kill_and_go_on, make_project, printed, run
 
@@ -24,23 +24,23 @@ TINY = SHIPPED["train_on"] | {
     "several": 3,
 }
 HOW = recipe.TrainOn.model_validate(TINY)
-KEPT = (14, 14, 128)  # of what the layers that stay make of a photo
+KEPT = (7, 7, 160)  # of what the layers that stay make of a photo
 
 
 @pytest.fixture(scope="module")
 def trainer():
     # Not at the top: it starts TensorFlow in its deterministic mode.
-    import train_mobilefacenet
+    import train_edgeface
 
-    return train_mobilefacenet
+    return train_edgeface
 
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
-    """Weights as `bring_mobilefacenet` writes them, drawn at random."""
+    """Weights as `bring_edgeface` writes them, drawn at random."""
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(1)
-    bring_mobilefacenet.write(mobile_face_net.build().get_weights(), bring_mobilefacenet.FOLDER)
+    bring_edgeface.write(edge_face.build().get_weights(), bring_edgeface.FOLDER)
 
 
 # What stays and what learns
@@ -60,7 +60,7 @@ def test_the_two_parts_make_what_the_whole_network_makes(trainer, published):
     assert stayed == [True] * len(lower.weights) + [False] * len(upper.weights)
 
 
-@pytest.mark.parametrize("layer", ["stage9", "stage5_block5_out"])
+@pytest.mark.parametrize("layer", ["stage9", "stage3_block8_project"])
 def test_the_last_kept_layer_must_be_all_that_is_read_of_the_kept(layer, trainer, published):
     with pytest.raises(InputError, match=f"train_on.last_kept: '{layer}' is no layer"):
         trainer.split(layer)
@@ -70,7 +70,7 @@ def test_the_learner_gives_whitened_embeddings_and_all_behind_the_kept_layers_le
     trainer, published
 ):
     _, _, _, upper = trainer.split(HOW.last_kept)
-    size = mobile_face_net.EMBEDDING
+    size = edge_face.EMBEDDING
     learner = trainer.learner_of(upper, trainer.Whitening(np.ones(size), 2 * np.eye(size)))
     maps = np.random.default_rng(1).normal(size=(2, *KEPT)).astype(np.float32)
     wanted = 2 * (trainer.embedded(upper, maps) - 1)
@@ -155,7 +155,7 @@ def test_batches_are_the_same_in_any_order_and_others_in_the_next_epoch(trainer)
     rng = np.random.default_rng(2)
     people = np.array([f"p{i // 2}" for i in range(20)])
     maps = tuple(rng.normal(size=(20, 2, 2, 3)).astype(np.float32) for _ in range(2))
-    own = rng.normal(size=(20, mobile_face_net.EMBEDDING))
+    own = rng.normal(size=(20, edge_face.EMBEDDING))
     targets = trainer.targets_of(own, people, far=-1)
     rows = np.arange(4, 20)
     one, other = (trainer.Batches(maps, targets, rows, epoch, HOW) for epoch in (0, 1))
@@ -174,7 +174,7 @@ def test_batches_are_the_same_in_any_order_and_others_in_the_next_epoch(trainer)
 
 def test_the_figures_are_shares_of_genuine_pairs_above_limits_of_the_others(trainer):
     rng = np.random.default_rng(4)
-    size, several, alone = mobile_face_net.EMBEDDING, 24, 40
+    size, several, alone = edge_face.EMBEDDING, 24, 40
     people = [f"labelled/{i // 4}" for i in range(several)]
     people += [f"people/a{i // 4}" for i in range(several)] + [f"people/{i}" for i in range(alone)]
     groups = [""] * several + ["north"] * (several + alone)
@@ -222,7 +222,7 @@ def test_the_figures_are_shares_of_genuine_pairs_above_limits_of_the_others(trai
 def labelled(sample, tmp_path_factory):
     """A tiny project with labels: people with several photos, and strangers of two origins."""
     folder = make_project(
-        tmp_path_factory.mktemp("mobilefacenet") / "labelled",
+        tmp_path_factory.mktemp("edgeface") / "labelled",
         train_on=TINY,
         fit=SHIPPED["fit"] | {"least": 4},
     )
@@ -250,8 +250,8 @@ def labelled(sample, tmp_path_factory):
         (folder / "data" / model).symlink_to(sample / model)
     (folder / "held_out.txt").write_text(f"{known[0]}\n")
     printed(run("label_faces", folder))
-    start = mobile_face_net.build().get_weights()
-    bring_mobilefacenet.write(start, folder / bring_mobilefacenet.FOLDER)
+    start = edge_face.build().get_weights()
+    bring_edgeface.write(start, folder / bring_edgeface.FOLDER)
     return folder
 
 
@@ -271,7 +271,7 @@ def test_too_few_batches_are_one_line(labelled):
     shutil.copytree(labelled, folder, symlinks=True)
     text = (folder / "params.yaml").read_text()
     (folder / "params.yaml").write_text(text.replace("photos: 16\n", "photos: 7\n"))
-    result = run("train_mobilefacenet", folder)
+    result = run("train_edgeface", folder)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "train_on.photos: two batches of train_on.batch_size" in result.stderr
 
@@ -291,21 +291,19 @@ def test_only_people_to_learn_from_are_seen(trainer, labelled, monkeypatch):
 def test_a_killed_training_goes_on_to_the_same_weights(labelled):
     undisturbed = labelled.with_name("undisturbed")
     shutil.copytree(labelled, undisturbed, symlinks=True)
-    output = printed(run("train_mobilefacenet", undisturbed))
-    kill_and_go_on("train_mobilefacenet", labelled, labelled / recipe.FACES, output)
+    output = printed(run("train_edgeface", undisturbed))
+    kill_and_go_on("train_edgeface", labelled, labelled / recipe.FACES, output)
     made = sorted(path.name for path in (undisturbed / recipe.FACES).iterdir())
     assert [name.removesuffix(".sha256") for name in made] == [
-        name
-        for name in sorted([bring_mobilefacenet.WEIGHTS, bring_mobilefacenet.BRAIN])
-        for _ in range(2)
+        name for name in sorted([bring_edgeface.WEIGHTS, bring_edgeface.BRAIN]) for _ in range(2)
     ]
     for name in (
         *(f"{recipe.FACES}/{name}" for name in made),
-        "mobile_face_net_metrics.json",
-        "plots/mobile_face_net/plots/metrics/train/loss.tsv",
+        "edge_face_metrics.json",
+        "plots/edge_face/plots/metrics/train/loss.tsv",
     ):
         assert (labelled / name).read_bytes() == (undisturbed / name).read_bytes(), name
-    figures = json.loads((labelled / "mobile_face_net_metrics.json").read_text())
+    figures = json.loads((labelled / "edge_face_metrics.json").read_text())
     assert set(figures["trained"]) == {"loss", *figures["start"]}
     assert set(figures["written"]) == set(figures["start"])
     assert all(0 <= value <= 1 for value in figures["written"].values())
