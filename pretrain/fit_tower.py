@@ -5,7 +5,7 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from faceverify.base import errors
@@ -19,6 +19,7 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     backend.start()
 
 import cv2
+import joblib
 import keras
 import numpy as np
 from tqdm import tqdm
@@ -26,7 +27,7 @@ from tqdm import tqdm
 import bring_edgeface
 import recipe
 import strangers
-from faceverify.base import cache
+from faceverify.base import cache, workers
 from faceverify.data.landmark_range import LandmarkRange
 from faceverify.evaluation import verification
 from faceverify.faces.aligned_photos import (
@@ -98,13 +99,18 @@ def outputs(
 ) -> np.ndarray:
     """A brain's outputs for photos, float32 (photos, height, width, channels), cached.
 
-    `seen` makes of a path the canvas that the brain sees; without it, that is the photo's own. The
-    cache knows it by its `repr`, and by the code of the module of its class.
+    `seen` makes of a path the canvas that the brain sees, on all cores; without it, that is the
+    photo's own. The cache knows it by its `repr`, and by the code of the module of its class.
     """
+
+    def canvases(some: np.ndarray) -> Iterable[np.ndarray]:
+        if seen is None:
+            return map(canvas, some)
+        return workers.results((joblib.delayed(seen)(path) for path in some), workers.LOCAL)
 
     def batches() -> Iterator[np.ndarray]:
         for part in tqdm(parts(len(paths)), "outputs", unit="batch", disable=None):
-            yield network.predict_on_batch(np.stack([(seen or canvas)(p) for p in paths[part]]))
+            yield network.predict_on_batch(np.stack(list(canvases(paths[part]))))
 
     key = [f"{features.FORMAT} {cv2.__version__}", features.fingerprint(network), *paths]
     if seen:
