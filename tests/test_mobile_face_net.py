@@ -231,16 +231,15 @@ def test_a_sharp_frame_is_not_sharpened(frames):
     np.testing.assert_array_equal(mobile_face_net.sharpened(sharp), sharp)
 
 
-def test_a_pale_dull_photo_is_told_better_from_other_people(faces, monkeypatch):
+def test_a_pale_dull_photo_is_told_better_from_other_people(published, faces, monkeypatch):
     hazed = np.stack([cv2.GaussianBlur(face, (0, 0), 2.5) for face in faces]) * 0.5 + 95
-    weights = str(ROOT / "pretrained/mobile_face_net_conv8.weights.h5")
     people = np.repeat(np.arange(PEOPLE), PHOTOS_EACH)
     same = people[:, None] == people
 
     def apart():
         """By how much a hazed photo is more like its person's photos than like the others'."""
-        shipped = mobile_face_net.NAME, "conv8_prelu", CANVAS_SIZE, weights, 1
-        brain = network.build_brain(*shipped)
+        brain = build()
+        brain.set_weights(bring_mobilefacenet.weights_of(published))
         good, pale = (brain.predict_on_batch(x).reshape(len(x), -1) for x in (faces, hazed))
         good, pale = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (good, pale))
         likeness = pale @ good.T

@@ -511,9 +511,11 @@ errors.run(lambda: network.build_brain("MobileNetV2", {CUT!r}, 218, "imagenet", 
 
 
 def test_features_too_small_for_the_head_are_refused():
-    with pytest.raises(InputError, match="model.brain_layer: 3 x 11 features are too small"):
-        network.build_tower((3, 11, 8), SMALL, seed=1)
-    assert network.build_tower((4, 4, 8), SMALL, seed=1).output["tail"].shape == (None, 5)
+    with pytest.raises(InputError, match="model.brain_layer: 2 x 11 features are too small"):
+        network.build_tower((2, 11, 8), SMALL, seed=1)
+    for side in (3, 4):
+        tower = network.build_tower((side, side, 8), SMALL, seed=1)
+        assert tower.output["tail"].shape == (None, 5)
 
 
 # What the tail reads

@@ -134,7 +134,7 @@ CASES = {
     ),
     "a layer mistyped": (["model.brain_layer=mixd5"], ["model.brain", "model.brain_layer"]),
     "an earlier cut": (
-        ["model.brain_layer=stage5_block5_add"],
+        ["model.brain_layer=stage3_block8_add"],
         ["model.brain", "model.brain_weights", "model.tower_weights", *SHARING],
     ),
     # mar has a neck of its own, which its tower still fits.

@@ -85,7 +85,7 @@ def test_an_unknown_parameter_is_one_line(name, tmp_path):
         ({"fit": SHIPPED["fit"] | {"fmr": 0}}, "fit.fmr: "),
         ({"fit": SHIPPED["fit"] | {"strangers": "a/b"}}, "fit.strangers: "),
         ({"fitted": {"ja": SHIPPED["fitted"]["ja"] | {"tail_units": [9, 9]}}}, "fitted.ja.tail_un"),
-        ({"fitted": {"ja": SHIPPED["fitted"]["ja"] | {"tail_units": [193]}}}, "fitted.ja.tail_un"),
+        ({"fitted": {"ja": SHIPPED["fitted"]["ja"] | {"tail_units": [513]}}}, "fitted.ja.tail_un"),
     ],
 )
 def test_a_parameter_out_of_its_range_is_refused_by_name(changes, message, tmp_path, monkeypatch):

@@ -361,7 +361,7 @@ def test_a_refusal_says_which_photo_could_be_better(command, people, tmp_path):
     code, out, err = command(people[0][0], live, "--threshold", "0", "--json")
     assert json.loads(out)["warnings"] == [told]
     told = told.replace("live photo", "ID photo")
-    assert command(live, people[0][1], "--threshold", "0")[2] == [f"verify.py: warning: {told}"]
+    assert command(live, people[0][0], "--threshold", "0")[2] == [f"verify.py: warning: {told}"]
     assert command(people[0][0], live, "--threshold", "3")[2] == []
     assert command(people[0][0], people[0][1], "--threshold", "0")[2] == []
 
