@@ -147,3 +147,11 @@ def test_only_tests_and_checks_install_what_they_add(project):
         assert planned.index("--requirement requirements.txt") < planned.index(
             "--requirement requirements-dev.txt"
         ), target
+
+
+def test_what_python_compiles_is_kept_whatever_the_environment_says(project, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    (project / ".venv/bin").mkdir(parents=True)
+    program(project / ".venv/bin/python", 'echo "${PYTHONDONTWRITEBYTECODE-unset}"')
+    result = make(project, "runs", f"PYTHON={sys.executable}")
+    assert (result.stdout, result.stderr) == ("unset\n", "")
