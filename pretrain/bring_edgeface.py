@@ -70,15 +70,15 @@ def weights_of(model: bytes) -> list[np.ndarray]:
 
     arrays = _arrays(onnx.load_from_string(model).graph)
     found = [*_convolution(arrays, "stem.0"), arrays["stem.1.weight"], arrays["stem.1.bias"]]
-    for stage, (_, blocks, _, parts) in enumerate(STAGES):
+    for stage, (_, blocks, _, parts, placed) in enumerate(STAGES):
         if stage:
             found += _down(arrays, f"stages.{stage}.downsample")
         for block in range(blocks):
             name = f"stages.{stage}.blocks.{block}"
-            attends = parts and block == blocks - 1
-            found += (
-                _attended(arrays, name, parts) if attends else _filter(arrays, f"{name}.conv_dw")
-            )
+            if parts and block == blocks - 1:
+                found += _attended(arrays, name, parts, placed)
+            else:
+                found += _filter(arrays, f"{name}.conv_dw")
             found += _dense(arrays, f"{name}.mlp.fc1", before=f"{name}.norm")
             found += _dense(arrays, f"{name}.mlp.fc2", branch=f"{name}.gamma")
     low, high, bias = _dense(arrays, "head.fc", before="head.norm")
@@ -118,15 +118,15 @@ def _down(arrays: Arrays, name: str) -> list[np.ndarray]:
     return [filters * scale[:, None], bias + np.einsum("hwio,i->o", filters, shift)]
 
 
-def _attended(arrays: Arrays, name: str, parts: int) -> list[np.ndarray]:
+def _attended(arrays: Arrays, name: str, parts: int, placed: bool) -> list[np.ndarray]:
     """What comes before the dense layers of a block with attention."""
     found = []
     for part in range(parts - 1):
         found += _filter(arrays, f"{name}.convs.{part}")
-    places = f"/model/stages/{name.split('.blocks')[0]}/blocks/{name.split('.', 2)[2]}"
-    position = arrays.get(f"{places}/Transpose_1_output_0")
-    if position is not None:
-        found.append(position[0])
+    if placed:
+        # What the export has computed from the module's weights has its node's name.
+        block = f"/model/stages/{name.split('.blocks')[0]}/blocks/{name.split('.', 2)[2]}"
+        found.append(arrays[f"{block}/Transpose_1_output_0"][0])
     found += _dense(arrays, f"{name}.xca.qkv", before=f"{name}.norm_xca")
     found.append(arrays[f"{name}.xca.temperature"])
     return found + _dense(arrays, f"{name}.xca.proj", branch=f"{name}.gamma_xca")

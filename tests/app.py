@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import keras
 import yaml
@@ -17,20 +18,23 @@ from helpers import PREDICTOR, ROOT
 WEIGHTS = {"ja": 0.75, "mar": 0.25}
 
 
-def make_app(folder: Path, sample: Path) -> Path:
-    """Export two untrained towers on the shipped brain, in `models/` as in the repository."""
+def make_app(folder: Path, sample: Path, brain: dict[str, Any] | None = None) -> Path:
+    """Export two untrained towers on a brain, in `models/` as in the repository.
+
+    `brain` has the parameters of one, as `model` of params.yaml; without it, it is the shipped one.
+    """
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
-    kind = shipped["model"]
+    kind = brain or shipped["model"]
     cut = {name: kind[name] for name in ("brain", "brain_layer", "brain_view")}
     weights = kind["brain_weights"] and str(ROOT / kind["brain_weights"])
-    brain = network.build_brain(*cut.values(), weights, seed=1)
-    brain.trainable = False
+    built = network.build_brain(*cut.values(), weights, seed=1)
+    built.trainable = False
     sizes = network.Tower(8, [16, 12], [10, 8], dropout=0.0, l2=0.0)
     members = {}
     for seed, name in enumerate(WEIGHTS):
-        tower = network.build_tower(brain.output_shape[1:], sizes, seed)
+        tower = network.build_tower(built.output_shape[1:], sizes, seed)
         described = cut | {"brain_trainable": False} | sizes._asdict()
-        members[name] = store.TrainedModel(brain, tower, described)
+        members[name] = store.TrainedModel(built, tower, described)
     believing = quality.load(ROOT / quality.WEIGHTS)
     exported = litert.convert(list(members.values()), list(WEIGHTS.values()), believing)
     (folder / "models").mkdir(parents=True)

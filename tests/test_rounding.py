@@ -251,6 +251,18 @@ def test_another_machine_is_seen_in_the_records(results):
     assert f"| evaluate | processor | {here['processor']} | Z80 |" in shown
 
 
+def test_models_of_other_bytes_are_results_and_no_other_inputs(results):
+    def another(stages):
+        (model,) = (o for o in stages["train@ja"]["outs"] if o["path"] == "models/members/ja")
+        (models,) = (d for d in stages["evaluate"]["deps"] if d["path"] == "models/members")
+        model["md5"] = models["md5"] = f"{'0' * 32}.dir"
+
+    change_lock(results, another)
+    result = run(results)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Outputs with other bytes: `models/members/ja/`." in result.stdout
+
+
 def change_lock(clone: Clone, change) -> None:
     path = clone.folder / "dvc.lock"
     values = yaml.safe_load(path.read_text())

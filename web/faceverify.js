@@ -847,9 +847,11 @@ export class Verifier {
    * Load the bundle of a folder: verifier.json and the files that it names, each checked.
    *
    * @param {string | URL} folder ends in a slash
-   * @param {{accelerator?: "wasm" | "webgpu"}} [options] of the embedding network
+   * @param {{accelerator?: "wasm" | "webgpu"}} [options] of the embedding network; what is not the
+   *   processor must give what that gives
    * @returns {Promise<Verifier>}
-   * @throws {Error} in one sentence, where a file is missing or another one
+   * @throws {Error} where a file is missing or another one, in one sentence, and where the network
+   *   does not run on the accelerator
    */
   static async load(folder, { accelerator = "wasm" } = {}) {
     const base = new URL(folder, globalThis.location?.href);
@@ -864,7 +866,9 @@ export class Verifier {
     );
     return new Verifier(
       description,
-      await loadAndCompile(network, { accelerator }),
+      accelerator === "wasm"
+        ? await loadAndCompile(network, { accelerator })
+        : await accelerated(network, accelerator, description.input),
       new FaceFinder(
         await loadAndCompile(find, { accelerator: "wasm" }),
         await loadAndCompile(read, { accelerator: "wasm" }),
@@ -945,9 +949,8 @@ export class Verifier {
    * @param {Picture} canvas
    * @returns {Promise<{embedding: Float32Array, quality: number}>}
    */
-  async embedCanvas({ data, width, height }) {
-    const photo = [data, [1, height, width, 3]];
-    const { embedding, quality } = await runNamed(this.network, "embed", { photo });
+  async embedCanvas(canvas) {
+    const { embedding, quality } = await embedded(this.network, canvas);
     return { embedding, quality: quality[0] };
   }
 
@@ -966,6 +969,48 @@ export class Verifier {
     const named = Object.fromEntries(members.map(({ name }, i) => [name, thetas[i]]));
     return { accepted: theta[0] < threshold, theta: theta[0], thetas: named, threshold };
   }
+}
+
+/** What a network's signature `embed` gives for a canvas. */
+function embedded(network, { data, width, height }) {
+  return runNamed(network, "embed", { photo: [data, [1, height, width, 3]] });
+}
+
+const ALIKE = 0.1; // radians; the tolerance of the test vectors' embeddings
+
+/**
+ * A network on an accelerator, which must embed a pattern as the processor does: operations that an
+ * accelerator lacks may show when the network first runs, or in its results alone.
+ *
+ * @param {Uint8Array} file @param {string} accelerator @param {object} input of verifier.json
+ */
+async function accelerated(file, accelerator, { canvas_width: width, aligned_height: height }) {
+  const network = await loadAndCompile(file, { accelerator });
+  const plain = await loadAndCompile(file, { accelerator: "wasm" });
+  const wave = (_, i) => 128 + 100 * Math.sin((i % (3 * width)) / 40 + i / (60 * width));
+  const canvas = { width, height, data: Uint8Array.from({ length: 3 * width * height }, wave) };
+  try {
+    const [found, wanted] = [await embedded(network, canvas), await embedded(plain, canvas)];
+    // Not a number where an embedding has no direction.
+    if (!(angle(found.embedding, wanted.embedding) <= ALIKE)) {
+      throw new Error(`it gives other embeddings on ${accelerator}`);
+    }
+    return network;
+  } catch (error) {
+    network.delete();
+    throw error;
+  } finally {
+    plain.delete();
+  }
+}
+
+/** The angle of two vectors in radians; see `angle` of the Python package. */
+function angle(first, second) {
+  const [a, b] = [first, second].map((vector) => Math.hypot(...vector));
+  const [apart, along] = [-1, 1].map((sign) =>
+    Math.hypot(...first.map((x, i) => x / a + (sign * second[i]) / b)),
+  );
+  return 2 * Math.atan2(apart, along);
 }
 
 /** @param {Picture} aligned @param {object} limits `capture` of verifier.json */

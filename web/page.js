@@ -13,6 +13,7 @@ import {
 const READY = {
   webgpu: "Ready, on this device's graphics processor (WebGPU).",
   wasm: "Ready, on the processor: this browser gives no WebGPU, with which it may be faster.",
+  refused: "Ready, on the processor: the network does not run on this browser's WebGPU.",
 };
 const CAMERA = {
   NotAllowedError: "The camera was refused; allow it in the browser's settings, or choose a file.",
@@ -26,15 +27,17 @@ const $ = (selector, root = document) => root.querySelector(selector);
 /** Load the verifier, on WebGPU where the browser gives it and the network runs there. */
 async function load() {
   await loadLiteRt("./litert/wasm/");
+  let engine = "wasm";
   if (getWebGpuDevice()) {
     try {
       const verifier = await Verifier.load("./bundle/", { accelerator: "webgpu" });
-      return { verifier, accelerator: "webgpu" };
+      return { verifier, engine: "webgpu" };
     } catch (error) {
       console.warn(`The network does not run on WebGPU: ${error.message}`);
+      engine = "refused";
     }
   }
-  return { verifier: await Verifier.load("./bundle/"), accelerator: "wasm" };
+  return { verifier: await Verifier.load("./bundle/"), engine };
 }
 
 /** One of the two photos: how it is taken, what was found in it. */
@@ -222,9 +225,9 @@ const slots = [
   new Slot("live", "Live photo", "user"),
 ];
 loading.then(
-  ({ accelerator }) => {
-    $("#engine").textContent = READY[accelerator];
-    $("#engine").dataset.accelerator = accelerator;
+  ({ engine }) => {
+    $("#engine").textContent = READY[engine];
+    $("#engine").dataset.engine = engine;
   },
   (error) => {
     $("#engine").textContent = `The verifier cannot be loaded: ${error.message}`;

@@ -17,6 +17,13 @@ after(async () => {
   site.close();
 });
 
+/** A browser that is closed with the test: one left open would let the tests never end. */
+async function launched(t, ...flags) {
+  const other = await launch(...flags);
+  t.after(() => other.close());
+  return other;
+}
+
 /** Choose a file and wait for what the page says of it. */
 async function choose(slot, file) {
   await page.setInputFiles(`#${slot} input`, file);
@@ -95,23 +102,39 @@ test("a photo after a wrong one is used", async () => {
 });
 
 test("without WebGPU it works on the processor and says so", async () => {
-  assert.equal(await page.getAttribute("#engine", "data-accelerator"), "wasm");
+  assert.equal(await page.getAttribute("#engine", "data-engine"), "wasm");
   assert.match(await page.textContent("#engine"), /gives no WebGPU/);
 });
 
-test("with WebGPU it works there, with the same theta", async () => {
+/** Open the page at an address in a browser with WebGPU, and decide on the first pair. */
+async function decidedOnWebGpu(t, url) {
   const args = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"];
-  const other = await launch(...args, "--enable-features=Vulkan");
-  page = await opened(other, site.url);
-  assert.equal(await page.getAttribute("#engine", "data-accelerator"), "webgpu");
+  const other = await launched(t, ...args, "--enable-features=Vulkan");
+  page = await opened(other, url);
   await choose("card", FIRST);
   await choose("live", PERSON);
-  assert.ok(Math.abs((await decision()).theta - reference.pairs[0].theta) < 0.1);
-  await other.close();
+  const engine = await page.getAttribute("#engine", "data-engine");
+  return { engine, said: await page.textContent("#engine"), theta: (await decision()).theta };
+}
+
+test("with WebGPU it works there, with the same theta, where the network runs there", async (t) => {
+  const graphics = await serve({}, { "/bundle/": reference.webgpu.bundle });
+  t.after(() => graphics.close());
+  const { engine, theta } = await decidedOnWebGpu(t, graphics.url);
+  assert.equal(engine, "webgpu");
+  assert.ok(Math.abs(theta - reference.webgpu.theta) < 0.01);
 });
 
-test("a camera that is refused, or missing, is told", async () => {
-  const other = await launch("--use-fake-device-for-media-stream", "--deny-permission-prompts");
+test("where the network does not run on WebGPU it works on the processor and says so", async (t) => {
+  const { engine, said, theta } = await decidedOnWebGpu(t, site.url);
+  assert.equal(engine, "refused");
+  assert.match(said, /does not run on this browser's WebGPU/);
+  assert.ok(Math.abs(theta - reference.pairs[0].theta) < 0.1);
+});
+
+test("a camera that is refused, or missing, is told", async (t) => {
+  const flags = ["--use-fake-device-for-media-stream", "--deny-permission-prompts"];
+  const other = await launched(t, ...flags);
   for (const [where, why] of [
     [other, /^The camera was refused; .*choose a file/],
     [browser, /^There is no camera; choose a file/],
@@ -121,11 +144,11 @@ test("a camera that is refused, or missing, is told", async () => {
     await page.locator('#live .message[data-code="camera"]').waitFor();
     assert.match(await page.textContent("#live .message"), why);
   }
-  await other.close();
 });
 
-test("a photo of the camera is used, and the camera is let go", async () => {
-  const other = await launch(
+test("a photo of the camera is used, and the camera is let go", async (t) => {
+  const other = await launched(
+    t,
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
     `--use-file-for-fake-video-capture=${photo("camera.mjpeg")}`,
@@ -136,14 +159,13 @@ test("a photo of the camera is used, and the camera is let go", async () => {
   await page.click("#live .take");
   await page.locator("#live .found").waitFor();
   assert.equal(await page.evaluate(() => document.querySelector("#live video").srcObject), null);
-  await other.close();
 });
 
-test("a bundle that is damaged is told", async () => {
+test("a bundle that is damaged is told", async (t) => {
   const damaged = await serve({ "/bundle/verifier.tflite": "not the network" });
+  t.after(() => damaged.close());
   page = await opened(browser, damaged.url);
   assert.match(await page.textContent("#engine"), /verifier\.tflite is not the file/);
-  damaged.close();
 });
 
 test("a rejection says which photo could be better, an acceptance does not", async (t) => {

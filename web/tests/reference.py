@@ -2,16 +2,18 @@
 
 `reference.py FOLDER [VERIFIER_JSON]`, with src and tests on the path, writes FOLDER/photos and
 reference.json. Without a verifier it exports one of untrained towers on the shipped brain to
-FOLDER/models.
+FOLDER/models. FOLDER/webgpu/models gets one whose network LiteRT runs on WebGPU.
 """
 
 import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 
 from faceverify.verify import capture, face_search
 from faceverify.verify.refusals import CaptureError
@@ -28,6 +30,8 @@ SEARCH = (
     *("ZOOMS", "LEAST_CLOSER", "GRID", "MOST_ROLL"),
 )
 ANGLES = (0, 7, -12, 20)  # degrees by which the second photos of pairs are turned
+# A member on a brain of convolutions, which LiteRT has on WebGPU, unlike EdgeFace's attention.
+ON_WEBGPU = "rai"
 SOFT = "soft.png"  # a photo that can be used, but is blurred
 ENLARGED = 3.3  # how much larger than the aligned photos of the sample they are
 
@@ -39,6 +43,8 @@ def main() -> None:
     photos.mkdir(parents=True, exist_ok=True)
     trained = len(sys.argv) > 2
     verifier = Verifier.load(sys.argv[2] if trained else export(folder))
+    members = yaml.safe_load((ROOT / "params.yaml").read_text())["members"]
+    graphics = export(folder / "webgpu", members[ON_WEBGPU])
     faces = load_faces()
     pairs = [
         {
@@ -58,17 +64,26 @@ def main() -> None:
     }
     write_camera(photos / "camera.mjpeg", faces[0][0])
     search = {name: value for name, value in vars(face_search).items() if name in SEARCH}
-    reference = {"trained": trained, "pairs": pairs, "codes": codes, "search": search, "told": told}
+    first = (photos / pairs[0][place] for place in ("first", "second"))
+    webgpu = {"bundle": str(graphics.parent), "theta": theta(Verifier.load(graphics), *first)}
+    reference = {
+        "trained": trained,
+        "pairs": pairs,
+        "webgpu": webgpu,
+        "codes": codes,
+        "search": search,
+        "told": told,
+    }
     (folder / "reference.json").write_text(json.dumps(reference, indent=1))
 
 
-def export(folder: Path) -> Path:
+def export(folder: Path, brain: dict[str, Any] | None = None) -> Path:
     """Export a verifier as the Python tests do."""
     from app import make_app  # it starts TensorFlow
 
     for part in ("models", "data"):  # of an earlier run, perhaps of other weights
         shutil.rmtree(folder / part, ignore_errors=True)
-    make_app(folder, SAMPLE)
+    make_app(folder, SAMPLE, brain)
     return folder / "models/verifier.json"
 
 

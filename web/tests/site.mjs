@@ -22,13 +22,14 @@ const FOLDERS = {
 export const reference = JSON.parse(readFileSync(join(REFERENCE, "reference.json")));
 export const photo = (name) => join(REFERENCE, "photos", name);
 
-/** Serve the page; `changes` maps a path to other bytes. */
-export async function serve(changes = {}) {
+/** Serve the page; `changes` maps a path to other bytes, `folders` the beginning of one to a folder. */
+export async function serve(changes = {}, folders = {}) {
+  const all = { ...folders, ...FOLDERS };
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://site").pathname);
     if (path in changes) return response.end(changes[path]);
-    const start = Object.keys(FOLDERS).find((prefix) => path.startsWith(prefix));
-    const file = join(FOLDERS[start], path.slice(start.length) || "index.html");
+    const start = Object.keys(all).find((prefix) => path.startsWith(prefix));
+    const file = join(all[start], path.slice(start.length) || "index.html");
     if (!existsSync(file)) return response.writeHead(404).end();
     response.setHeader("Content-Type", TYPES[extname(file)] ?? "application/octet-stream");
     createReadStream(file).pipe(response);

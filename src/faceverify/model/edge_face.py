@@ -9,12 +9,13 @@ last dense layer of a branch the branch's weight.
 import keras
 from keras import layers, ops
 
-from faceverify.model.mobile_face_net import SIDE, prepared
+from faceverify.model.template_frame import SIDE, prepared
 
 NAME = "EdgeFace"
 EMBEDDING = 512  # numbers
-# Channels, blocks, side of the filters, and parts of the last block's attention, 0 for none.
-STAGES = [(48, 3, 3, 0), (96, 3, 5, 2), (160, 9, 7, 3), (304, 3, 9, 4)]
+# Channels, blocks, side of the filters; parts of the last block's attention, 0 for none, and
+# whether each place has something of its own added there, which says where it is.
+STAGES = [(48, 3, 3, 0, False), (96, 3, 5, 2, True), (160, 9, 7, 3, False), (304, 3, 9, 4, False)]
 EXPANSION = 4  # of the channels, inside a block
 HEADS = 8  # of an attention
 EPSILON = 1e-6  # of a normalization
@@ -30,16 +31,15 @@ def build() -> keras.Model:
     faces = keras.Input((SIDE, SIDE, 3), name="face")
     x = layers.Conv2D(STAGES[0][0], 4, 4, name="stem")(faces)
     x = layers.LayerNormalization(epsilon=EPSILON, name="stem_norm")(x)
-    for number, (channels, blocks, size, parts) in enumerate(STAGES, start=1):
+    for number, (channels, blocks, size, parts, placed) in enumerate(STAGES, start=1):
         if number > 1:
             x = _normalized(x, f"stage{number}_norm")
             x = layers.Conv2D(channels, 2, 2, name=f"stage{number}_down")(x)
         for i in range(blocks):
             name = f"stage{number}_block{i}"
             attends = parts and i == blocks - 1
-            inner = _attended(x, name, parts) if attends else _filtered(x, name, size)
-            inner = layers.Add(name=f"{name}_add")([x, _mixed(inner, name)])
-            x = inner
+            inner = _attended(x, name, parts, placed) if attends else _filtered(x, name, size)
+            x = layers.Add(name=f"{name}_add")([x, _mixed(inner, name)])
     x = PooledNormalization(name="normalized")(x)
     x = layers.GlobalAveragePooling2D(keepdims=True, name="global_average")(x)
     x = layers.Conv2D(STAGES[-1][0] // 2, 1, use_bias=False, name="embedding_low")(x)
@@ -50,7 +50,7 @@ def preprocess_input(views):
     """Bring views to what the network was trained with, about [-1, 1] in the template frame.
 
     `views` are the squares that a brain sees of canvases, (B, size, size, 3) in 0..255; the result
-    is (B, 112, 112, 3). See `mobile_face_net.prepared`.
+    is (B, 112, 112, 3). See `template_frame.prepared`.
     """
     return prepared(views) / 127.5 - 1
 
@@ -59,11 +59,10 @@ def _filtered(x, name: str, size: int):
     return layers.DepthwiseConv2D(size, padding="same", name=f"{name}_depthwise")(x)
 
 
-def _attended(x, name: str, parts: int):
+def _attended(x, name: str, parts: int, placed: bool):
     """Filter the channels part by part, each with the one before; let them attend to each other.
 
-    EdgeNeXt's split depth-wise transpose attention. Where the maps are largest, each place has
-    something of its own added first: what says where it is.
+    EdgeNeXt's split depth-wise transpose attention.
     """
     height, width, channels = x.shape[1:]
     part = -(-channels // parts)
@@ -75,7 +74,7 @@ def _attended(x, name: str, parts: int):
         done.append(before)
     x = layers.Concatenate(name=f"{name}_parts")([*done, x[..., (parts - 1) * part :]])
     x = layers.Reshape((height * width, channels), name=f"{name}_places")(x)
-    if parts == STAGES[1][3]:
+    if placed:
         x = Position(name=f"{name}_position")(x)
     mixed = _low_rank(_normalized(x, f"{name}_attention_norm"), f"{name}_queries", 3 * channels)
     mixed = CrossCovariance(HEADS, name=f"{name}_attention")(mixed)

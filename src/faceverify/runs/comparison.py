@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from pydantic import Field
@@ -249,13 +250,18 @@ def outs(lock: Mapping, *described: Mapping) -> dict[str, Out]:
 def inputs(lock: Mapping) -> dict[str, object]:
     """What the results of a parsed `dvc.lock` were made of: code, data, parameters.
 
-    Path -> hash of what no stage makes, and `stage: name` -> value of each stage's parameters.
+    Path -> hash of what no stage makes, and `stage: name` -> value of each stage's parameters. A
+    folder that holds what stages make is none.
     """
     stages = lock.get("stages") or {}
-    made = {entry["path"] for stage in stages.values() for entry in stage.get("outs", ())}
+    outs = {
+        PurePosixPath(out["path"]) for stage in stages.values() for out in stage.get("outs", ())
+    }
+    made = outs.union(*(out.parents for out in outs))
     found = {}
     for name, stage in stages.items():
-        found |= {e["path"]: e["md5"] for e in stage.get("deps", ()) if e["path"] not in made}
+        deps = stage.get("deps", ())
+        found |= {dep["path"]: dep["md5"] for dep in deps if PurePosixPath(dep["path"]) not in made}
         for file, values in stage.get("params", {}).items():
             if file == PACKAGES:  # part of the environment, like the processor
                 continue
