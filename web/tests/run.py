@@ -5,12 +5,15 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB, REFERENCE = ROOT / "web", ROOT / ".cache/web"
+LIMIT = 600  # seconds for the tests, which take one minute
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -35,8 +38,22 @@ def main() -> int:
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])}
     subprocess.run(reference, cwd=ROOT, env=os.environ | path, check=True)
     subprocess.run(["node", "build.mjs", bundle], cwd=WEB, check=True)
-    environment = {"CHROMIUM": chromium, "REFERENCE": str(REFERENCE), "BUNDLE": str(bundle)}
-    return subprocess.run(["npm", "test"], cwd=WEB, env=os.environ | environment).returncode
+    return tested({"CHROMIUM": chromium, "REFERENCE": str(REFERENCE), "BUNDLE": str(bundle)})
+
+
+def tested(environment: dict[str, str]) -> int:
+    """The exit code of `npm test`; what it has started ends with it, or after LIMIT seconds."""
+    tests = subprocess.Popen(
+        ["npm", "test"], cwd=WEB, env=os.environ | environment, start_new_session=True
+    )
+    try:
+        return tests.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        print(f"test-web: the tests have not ended within {LIMIT} s", file=sys.stderr)
+        return 1
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(tests.pid, signal.SIGKILL)
 
 
 def skipped(why: str) -> int:
