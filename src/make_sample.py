@@ -31,7 +31,7 @@ from tqdm import tqdm
 from faceverify.base import backend, digests, files
 from faceverify.faces import alignment, dlib_descriptor, landmarks
 from faceverify.runs import script
-from faceverify.verify import face_networks
+from faceverify.verify import face_networks, workers
 
 DATA = Path("data")
 DOWNLOADS = Path(".cache/downloads")
@@ -174,13 +174,17 @@ def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
     # TensorFlow compresses with a zlib of its own, OpenCV with the operating system's, of which
     # there are several that give different bytes.
     encode_png = backend.start().io.encode_png
+
+    def aligned(name: str) -> bytes:
+        photo = alignment.align(originals[name], matrices[name])
+        return encode_png(cv2.cvtColor(photo, cv2.COLOR_GRAY2RGB), compression=9).numpy()
+
+    progress = {"total": len(originals), "unit": "photo", "disable": None}
+    encoded = tqdm(workers.results(aligned, originals), "Aligning photos", **progress)
     identities, attributes = [], []
-    for i, (name, photo) in enumerate(
-        tqdm(originals.items(), "Aligning photos", unit="photo", disable=None)
-    ):
+    for i, (name, data) in enumerate(zip(originals, encoded, strict=True)):
         file = f"{i + 1:06d}.png"
-        aligned = cv2.cvtColor(alignment.align(photo, matrices[name]), cv2.COLOR_GRAY2RGB)
-        (images / file).write_bytes(encode_png(aligned, compression=9).numpy())
+        (images / file).write_bytes(data)
         identities.append(f"{file} {name[1:].split('/')[0]}\n")
         attributes.append(f"{file} {' '.join(f'{m:>2}' for m in marks[name].values())}\n")
     (folder / "identity_CelebA.txt").write_text("".join(identities))
