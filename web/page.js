@@ -12,7 +12,7 @@ import {
 
 const READY = {
   webgpu: "Ready, on this device's graphics processor (WebGPU).",
-  wasm: "Ready, on the processor: this browser gives no WebGPU, with which it may be faster.",
+  wasm: "Ready, on the processor: this browser gives no WebGPU.",
   refused: "Ready, on the processor: the network does not run on this browser's WebGPU.",
 };
 const CAMERA = {
@@ -27,17 +27,9 @@ const $ = (selector, root = document) => root.querySelector(selector);
 /** Load the verifier, on WebGPU where the browser gives it and the network runs there. */
 async function load() {
   await loadLiteRt("./litert/wasm/");
-  let engine = "wasm";
-  if (getWebGpuDevice()) {
-    try {
-      const verifier = await Verifier.load("./bundle/", { accelerator: "webgpu" });
-      return { verifier, engine: "webgpu" };
-    } catch (error) {
-      console.warn(`The network does not run on WebGPU: ${error.message}`);
-      engine = "refused";
-    }
-  }
-  return { verifier: await Verifier.load("./bundle/"), engine };
+  const asked = getWebGpuDevice() ? "webgpu" : "wasm";
+  const verifier = await Verifier.load("./bundle/", { accelerator: asked });
+  return { verifier, engine: verifier.accelerator === asked ? asked : "refused" };
 }
 
 /** One of the two photos: how it is taken, what was found in it. */

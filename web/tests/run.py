@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def tested(environment: dict[str, str]) -> int:
-    """The exit code of `npm test`; what it has started ends with it, or after LIMIT seconds."""
+    """The exit code of `npm test`, which is ended after LIMIT seconds; browsers end with it."""
     tests = subprocess.Popen(
         ["npm", "test"], cwd=WEB, env=os.environ | environment, start_new_session=True
     )
@@ -54,6 +54,7 @@ def tested(environment: dict[str, str]) -> int:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(tests.pid, signal.SIGKILL)
+        tests.wait()
 
 
 def skipped(why: str) -> int:

@@ -24,7 +24,7 @@ export const photo = (name) => join(REFERENCE, "photos", name);
 
 /** Serve the page; `changes` maps a path to other bytes, `folders` the beginning of one to a folder. */
 export async function serve(changes = {}, folders = {}) {
-  const all = { ...folders, ...FOLDERS };
+  const all = { ...folders, ...FOLDERS, ...folders }; // "/" stays last
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url, "http://site").pathname);
     if (path in changes) return response.end(changes[path]);

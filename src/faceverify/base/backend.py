@@ -11,8 +11,8 @@ from types import ModuleType
 from faceverify.base.quiet import held_stderr
 
 # TensorFlow takes oneDNN where the processor has AVX-512, and oneDNN the widest instructions there
-# are: each kind of processor adds in an order of its own. With these all that have AVX2 give the
-# same bytes; docs/drift.md says what was measured. What a user sets is kept.
+# are: each kind of processor adds in an order of its own. With these, two kinds by one maker gave
+# the same bytes; docs/drift.md says what was measured. What a user sets is kept.
 ALIKE = {"TF_ENABLE_ONEDNN_OPTS": "1", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 
@@ -34,7 +34,7 @@ def start() -> ModuleType:
 
 
 def compute_alike() -> None:
-    """Let float32 operations give the same bytes on every processor with AVX2.
+    """Hold float32 operations to AVX2's instructions, whatever the processor has beside them.
 
     Call it before the first operation, and not where some are in bfloat16: TensorFlow asks the
     processor whether it has those, and fails where oneDNN may not use the instructions for them.

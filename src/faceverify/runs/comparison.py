@@ -251,13 +251,13 @@ def inputs(lock: Mapping) -> dict[str, object]:
     """What the results of a parsed `dvc.lock` were made of: code, data, parameters.
 
     Path -> hash of what no stage makes, and `stage: name` -> value of each stage's parameters. A
-    folder that holds what stages make is none.
+    folder in which stages write is left out whole.
     """
     stages = lock.get("stages") or {}
-    outs = {
+    paths = {
         PurePosixPath(out["path"]) for stage in stages.values() for out in stage.get("outs", ())
     }
-    made = outs.union(*(out.parents for out in outs))
+    made = paths.union(*(path.parents for path in paths))
     found = {}
     for name, stage in stages.items():
         deps = stage.get("deps", ())
